@@ -1,4 +1,4 @@
-"""What `pip install` leaves behind: one package, its types and its command, away from the checkout."""
+"""What `pip install` leaves behind: one package, its types and its command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is so: the quick start runs, commands exist, links lead somewhere."""
+"""What README.md and docs/ say is so: the quick start runs, commands exist, links lead on."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_second_run_prints_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_two_commands_name_extras_that_exist() -> None:
-    """`.ci/run` runs the two commands as they stand; here, that they are two and can be found by it."""
+    """The two commands, which `.ci/run` runs as they stand, are two; their extras are known."""
     lines = [line for line in README.splitlines() if line.startswith("python3 -m venv ")]
     assert len(lines) == 2
     defined = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
