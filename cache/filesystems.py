@@ -1,0 +1,113 @@
+"""What dagger must know of the file system under a path: is it a network's, and what time is it there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+
+NETWORK_KINDS = frozenset(
+    "nfs nfs3 nfs4 cifs smb2 smb3 smbfs afpfs webdav davfs fuse.davfs2 fuse.sshfs sshfs 9p afs ceph fuse.ceph "
+    "fuse.glusterfs glusterfs lustre gpfs beegfs fhgfs pvfs2 orangefs ocfs2 gfs gfs2 coda ncpfs fuse.s3fs "
+    "fuse.rclone fuse.gcsfuse".split()
+)
+
+SECOND = 1_000_000_000
+_RACY = 2 * SECOND
+_RACY_NETWORK = 3600 * SECOND
+
+
+def is_network(path: str) -> bool:
+    """Whether ``path`` (or its nearest existing parent) lies on a network file system, as far as can be told."""
+    return _kind(os.path.realpath(path)) in NETWORK_KINDS
+
+
+def _kind(path: str) -> str:
+    """The type of the mount that holds ``path``; ``""`` where the system does not tell."""
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                fields, _, rest = line.partition(" - ")
+                point = _unquote(fields.split(" ")[4])
+                inside = path == point or path.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, rest.split(" ", 1)[0]
+    except OSError:
+        return _kind_from_mount(path) if sys.platform == "darwin" else ""
+    return kind
+
+
+def _unquote(text: str) -> str:
+    for code, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, plain)
+    return text
+
+
+def _kind_from_mount(path: str) -> str:
+    import subprocess
+
+    listed = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
+    best, kind = "", ""
+    for line in listed.splitlines():
+        point, _, rest = line.partition(" on ")[2].rpartition(" (")
+        if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, rest.split(",", 1)[0]
+    return kind
+
+
+class FileClock:
+    """The file system's own now, seen on a file that is touched for it.
+
+    The clock of a process and the stamps of its files need not agree (a server stamps its own files), and a
+    clock can be set back in between; hence a touch for each question, at 20 microseconds.
+
+    Args:
+        directory: Where the touched file goes; elsewhere when None or not writable.
+    """
+
+    def __init__(self, directory: str | None = None) -> None:
+        self._directory = directory
+        self._descriptor: int | None = None
+        self._owner = 0
+        self._device = -1
+        self._network: dict[int, bool] = {}
+
+    def racy_since(self, path: str, device: int) -> int:
+        """The stamp in nanoseconds from which on a file of ``device`` may still change unnoticed.
+
+        A change in the same tick of the file system's clock leaves the stamps as they are. Two seconds cover
+        the coarsest clock. Where the touched file lies on another device than ``path``, both carry this
+        machine's stamps, unless ``path`` is on a network: then only stamps of an hour ago are trusted.
+        """
+        now = self._touch()
+        if device != self._device and self._is_network(path, device):
+            return min(now, time.time_ns()) - _RACY_NETWORK
+        return now - _RACY
+
+    def _touch(self) -> int:
+        if self._descriptor is None or self._owner != os.getpid():
+            self._descriptor = self._open()
+            self._owner = os.getpid()
+            self._device = os.fstat(self._descriptor).st_dev
+        os.utime(self._descriptor)
+        return os.fstat(self._descriptor).st_mtime_ns
+
+    def _open(self) -> int:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="clock-", dir=self._directory)
+        except OSError:
+            descriptor, name = tempfile.mkstemp(prefix="dagger-clock-")
+        # An unlinked file has stamps as any other, and leaves nothing behind.
+        os.unlink(name)
+        return descriptor
+
+    def _is_network(self, path: str, device: int) -> bool:
+        if device not in self._network:
+            self._network[device] = is_network(path)
+        return self._network[device]
+
+    def __del__(self) -> None:
+        if self._descriptor is not None and self._owner == os.getpid():
+            os.close(self._descriptor)

@@ -1,0 +1,117 @@
+"""Advisory locks on files: tried, never waited for.
+
+The engine holds one for a task's key and one for each of its outputs, and hands the descriptor on to whatever
+runs the task, so that an orphan keeps its locks until it is gone. The kernel drops a lock with its last
+holder: there are no stale locks, and no command to remove them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from types import TracebackType
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Lock:
+    """A lock that is held from ``try_lock`` until ``release``, or until every holder of ``fileno`` is gone.
+
+    Attributes:
+        path: The locked file.
+        guarded: False where the file system offers no locks, or may not be written: then there is nothing to
+            hold, and the work goes on.
+    """
+
+    def __init__(self, path: str, descriptor: int | None) -> None:
+        self.path = path
+        self.guarded = descriptor is not None
+        self._descriptor = descriptor
+
+    def fileno(self) -> int | None:
+        """The descriptor that a child must inherit to hold the lock as well; None if nothing is held."""
+        return self._descriptor
+
+    def release(self) -> None:
+        """Let go; twice is harmless. A child that inherited the descriptor keeps the lock."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def try_lock(path: str, *, shared: bool = False) -> Lock | None:
+    """Take the lock on ``path`` if nobody holds it; the file and its folder are made when missing.
+
+    Args:
+        path: The file to lock. Its content is not touched.
+        shared: Allow other shared holders beside this one.
+
+    Returns:
+        The lock, or None while somebody else holds it.
+    """
+    return _lock(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def wait_for_lock(path: str) -> Lock:
+    """Take the lock on ``path``, waiting for whoever holds it; only for work of milliseconds."""
+    lock = _lock(path, fcntl.LOCK_EX)
+    assert lock is not None
+    return lock
+
+
+def remove_unused_lock(path: str) -> bool:
+    """Delete the lock file if nobody holds it, and say whether it is gone."""
+    if (lock := try_lock(path)) is None or not lock.guarded:
+        return False
+    with lock:
+        os.unlink(path)
+    return True
+
+
+def _lock(path: str, operation: int) -> Lock | None:
+    while True:
+        try:
+            descriptor = _open(path)
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                return Lock(path, None)
+            raise
+        try:
+            fcntl.flock(descriptor, operation)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _UNSUPPORTED:
+                return Lock(path, None)
+            raise
+        # Between open and flock the file may have been removed, and another be locked under its name.
+        if _is_still(path, descriptor):
+            return Lock(path, descriptor)
+        os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _is_still(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
