@@ -45,9 +45,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the bin folder of a new environment with the wheel; only dependencies are borrowed."""
     venv = tmp_path_factory.mktemp("venv")
-    call(sys.executable, "-m", "venv", "--without-pip", venv)
+    call(sys.executable, "-m", "venv", venv)
     python = venv / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
     call(*pip, "install", "-q", "--no-deps", "--no-index", wheel)
     # A folder named in a .pth file is searched, but its own .pth files, such as that of an editable
     # install of dagger, are not followed.
