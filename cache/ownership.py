@@ -1,0 +1,315 @@
+"""Whose code is it: the user's own, an installed distribution's, or the standard library's.
+
+Fingerprints follow own code to its end and stop at everything else. Own is every module outside the standard
+library and site-packages, so an editable install is own; dagger itself never is. An installed module counts by the
+version of its distribution and of all that this one requires.
+
+Where a module lies decides, not what it is called: a user's ``types.py`` is own, and a function that was rebuilt in
+a worker from its value has no module at all, only globals that still say ``__name__`` and ``__file__``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import ModuleType
+
+import xxhash
+
+Distribution = tuple[str, str]
+"""Name and version of something installed."""
+
+_SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+_SITE_ROOT = re.compile(r"^(.*[/\\](?:site-packages|dist-packages))[/\\](.+)$")
+_REQUIREMENT_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_EXTRA_MARKER = re.compile(r";.*\bextra\s*==")
+
+
+def is_own(module: str | ModuleType | None) -> bool:
+    """Tell whether a module is the user's own code.
+
+    Args:
+        module: A module, or the name of a loaded one. None and a name that is not loaded and not the standard
+            library's stand for code without a module, as from `exec`: that is own.
+    """
+    if module is None:
+        return True
+    if isinstance(module, str):
+        loaded = sys.modules.get(module)
+        if loaded is None:
+            return is_own_namespace({"__name__": module})
+        module = loaded
+    return is_own_namespace(module.__dict__)
+
+
+def is_own_namespace(namespace: Mapping[str, object]) -> bool:
+    """Tell whether globals (a module's or a function's) belong to own code."""
+    name = namespace.get("__name__")
+    location = _location(namespace)
+    return _is_own(name if isinstance(name, str) else "", location)
+
+
+def is_own_location(name: str, location: str | None) -> bool:
+    """Tell whether a module that is not loaded yet, of this name and file, would be own."""
+    return _is_own(name, location or "")
+
+
+def is_extension(namespace: Mapping[str, object]) -> bool:
+    """Tell whether globals belong to a compiled extension module."""
+    return _location(namespace).endswith((".so", ".pyd", ".dylib"))
+
+
+def canonical_name(name: str, namespace: Mapping[str, object] | None = None) -> str:
+    """Name a module the same whether it runs as a script or is imported.
+
+    Args:
+        name: The module's name, maybe ``__main__``.
+        namespace: Its globals; by default those of the loaded module.
+    """
+    if name != "__main__":
+        return name
+    if namespace is None:
+        main = sys.modules.get("__main__")
+        namespace = main.__dict__ if main is not None else {}
+    location = namespace.get("__file__")
+    if not isinstance(location, str):
+        return name
+    return os.path.splitext(os.path.basename(location))[0]
+
+
+def distribution(module: str | ModuleType) -> Distribution | None:
+    """Name the installed distribution that a module comes from.
+
+    A module in site-packages that nothing claims counts by its file's content instead of a version.
+
+    Returns:
+        Name and version, or None for own code, for dagger and for the standard library.
+    """
+    if isinstance(module, str):
+        loaded = sys.modules.get(module)
+        location = _location(loaded.__dict__) if loaded is not None else _find(module)
+        name = module
+    else:
+        name, location = module.__name__, _location(module.__dict__)
+    if name.partition(".")[0] == "dagger":
+        return None
+    return _distribution_of(name, location)
+
+
+def with_required(distributions: Iterable[Distribution]) -> tuple[Distribution, ...]:
+    """Add all that distributions require, transitively, as far as it is installed."""
+    found: dict[str, Distribution] = {}
+    waiting = list(distributions)
+    while waiting:
+        name, version = waiting.pop()
+        if _normal(name) in found:
+            continue
+        found[_normal(name)] = (name, version)
+        waiting.extend(_requirements(_normal(name)))
+    return tuple(sorted(found.values()))
+
+
+def _location(namespace: Mapping[str, object]) -> str:
+    """Where a module's code lies; empty when that can't be told."""
+    file = namespace.get("__file__")
+    if isinstance(file, str):
+        return file
+    spec = namespace.get("__spec__")
+    origin = getattr(spec, "origin", None)
+    if isinstance(origin, str):
+        return origin
+    try:
+        folders = [entry for entry in namespace.get("__path__", ()) if isinstance(entry, str)]  # type: ignore[attr-defined]
+    except Exception:
+        return ""
+    return folders[0] if folders else ""
+
+
+@lru_cache(maxsize=None)
+def _is_own(name: str, location: str) -> bool:
+    top = name.partition(".")[0]
+    if top == "dagger":
+        return False
+    if location in ("built-in", "frozen"):
+        return False
+    if not os.path.isabs(location) and not location.endswith((".py", ".pyc")):
+        return top not in sys.stdlib_module_names
+    path = os.path.abspath(location)
+    return not _is_installed(path) and not _is_standard(path)
+
+
+def _is_installed(path: str) -> bool:
+    if not _SITE_FOLDERS.isdisjoint(path.replace("\\", "/").split("/")):
+        return True
+    return path.startswith(_site_prefixes())
+
+
+def _is_standard(path: str) -> bool:
+    return path.startswith(_standard_prefixes()) or os.path.realpath(path).startswith(_standard_prefixes())
+
+
+@lru_cache(maxsize=None)
+def _site_prefixes() -> tuple[str, ...]:
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    # Some systems put these beside the standard library under other names; the library's own folder is no site.
+    return tuple(folder + os.sep for folder in folders if folder and folder + os.sep not in _standard_prefixes())
+
+
+@lru_cache(maxsize=None)
+def _standard_prefixes() -> tuple[str, ...]:
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
+    named = {folder for folder in folders if folder}
+    return tuple(folder + os.sep for folder in named | {os.path.realpath(folder) for folder in named})
+
+
+def _find(name: str) -> str:
+    """Where a module lies that is not loaded; its parent packages may be imported for that."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name.partition(".")[0])
+        if spec is not None and spec.origin is None and "." in name:
+            spec = find_spec(name) or spec  # only a namespace package's parts tell whose they are
+    except (ImportError, ValueError, AttributeError):
+        return ""
+    if spec is None:
+        return ""
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+
+
+@lru_cache(maxsize=None)
+def _distribution_of(name: str, location: str) -> Distribution | None:
+    match = _SITE_ROOT.match(os.path.abspath(location)) if location else None
+    if match is None:
+        return None
+    root, inside = match.group(1), match.group(2).replace("\\", "/")
+    first = inside.partition("/")[0]
+    if first.endswith(".egg"):
+        return _split_stem(first[: -len(".egg")])
+    folder = _claimant(root, inside)
+    if folder is not None:
+        return _identity(os.path.join(root, folder))
+    return name.partition(".")[0], _file_version(location)
+
+
+def _claimant(root: str, inside: str) -> str | None:
+    """The metadata folder in `root` of the distribution that installed the file `inside` it."""
+    top = _top_level(inside)
+    guesses = [folder for folder in _metadata_folders(root) if _normal(_split_stem_of(folder)[0]) == _normal(top)]
+    # Reading every RECORD takes long where much is installed, and most are called what they contain.
+    for folder in guesses:
+        if inside in _claimed_files(os.path.join(root, folder)) or top in _claimed_tops(os.path.join(root, folder)):
+            return folder
+    claimants = [folder for folder in _metadata_folders(root) if top in _claimed_tops(os.path.join(root, folder))]
+    for folder in claimants:
+        files = _claimed_files(os.path.join(root, folder))
+        if inside in files or any(file.startswith(inside + "/") for file in files):
+            return folder
+    return claimants[0] if claimants else None
+
+
+def _top_level(inside: str) -> str:
+    return inside.partition("/")[0].partition(".")[0]
+
+
+@lru_cache(maxsize=None)
+def _metadata_folders(root: str) -> tuple[str, ...]:
+    try:
+        entries = sorted(os.listdir(root))
+    except OSError:
+        return ()
+    return tuple(entry for entry in entries if entry.endswith((".dist-info", ".egg-info")))
+
+
+@lru_cache(maxsize=None)
+def _claimed_files(folder: str) -> frozenset[str]:
+    record = _read(os.path.join(folder, "RECORD"))
+    if record:
+        return frozenset(line.rsplit(",", 2)[0].strip('"') for line in record.splitlines() if line)
+    listed = _read(os.path.join(folder, "installed-files.txt")) or _read(os.path.join(folder, "SOURCES.txt"))
+    return frozenset(listed.splitlines())
+
+
+@lru_cache(maxsize=None)
+def _claimed_tops(folder: str) -> frozenset[str]:
+    named = _read(os.path.join(folder, "top_level.txt")).split()
+    if named:
+        return frozenset(entry.partition("/")[0] for entry in named)
+    return frozenset(_top_level(file) for file in _claimed_files(folder))
+
+
+@lru_cache(maxsize=None)
+def _metadata(folder: str) -> tuple[tuple[str, str], ...]:
+    """The headers of a distribution's METADATA, in order."""
+    name = "METADATA" if folder.endswith(".dist-info") else "PKG-INFO"
+    text = _read(os.path.join(folder, name)) or (_read(folder) if os.path.isfile(folder) else "")
+    headers = text.split("\n\n", 1)[0].splitlines()
+    pairs = (line.split(":", 1) for line in headers if ":" in line and not line.startswith((" ", "\t")))
+    return tuple((key.strip().lower(), value.strip()) for key, value in pairs)
+
+
+def _identity(folder: str) -> Distribution:
+    headers = dict(_metadata(folder))
+    name, version = _split_stem_of(os.path.basename(folder))
+    return headers.get("name", name), headers.get("version", version)
+
+
+@lru_cache(maxsize=None)
+def _requirements(name: str) -> tuple[Distribution, ...]:
+    folder = _installed().get(name)
+    if folder is None:
+        return ()
+    found = []
+    for key, value in _metadata(folder):
+        match = _REQUIREMENT_NAME.match(value) if key == "requires-dist" else None
+        if match is None or _EXTRA_MARKER.search(value):
+            continue
+        required = _installed().get(_normal(match.group(1)))
+        if required is not None:
+            found.append(_identity(required))
+    return tuple(found)
+
+
+@lru_cache(maxsize=None)
+def _installed() -> dict[str, str]:
+    """Normal name -> metadata folder of all that is installed; the first on the path wins, as in an import."""
+    found: dict[str, str] = {}
+    for root in sys.path:
+        if _SITE_FOLDERS.isdisjoint(root.replace("\\", "/").split("/")):
+            continue
+        for folder in _metadata_folders(root):
+            found.setdefault(_normal(_split_stem_of(folder)[0]), os.path.join(root, folder))
+    return found
+
+
+def _split_stem_of(folder: str) -> Distribution:
+    return _split_stem(folder.rsplit(".", 1)[0])
+
+
+def _split_stem(stem: str) -> Distribution:
+    name, _, version = stem.partition("-")
+    return name, version.partition("-")[0]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _file_version(location: str) -> str:
+    try:
+        with open(location, "rb") as file:
+            return "content " + xxhash.xxh3_128_hexdigest(file.read())
+    except OSError:
+        return "unknown"
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
