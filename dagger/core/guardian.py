@@ -1,0 +1,386 @@
+"""The guardian: a small program that starts a manager's scripts, and ends them when the manager is gone.
+
+`dagger.core.scripts` starts one with the first script. It runs as a program of its own, apart from the
+package, so that it starts in some milliseconds and its small memory makes starting a shell cheap::
+
+    manager --- control socket: one byte per script, with that script's own socket --- guardian
+    manager --- a script's socket: request ->, <- ("started", pid), <- ("ended", ...) --- guardian
+
+A byte on a script's socket, or its end, means: end that script. The end of the control socket means
+that the manager is gone, however it died: everything is ended, then the guardian itself.
+
+A script is a session of its own, so that no terminal reaches it. What it leaves behind is ended with it:
+members of its session, and on Linux also what made itself a session, since the guardian inherits
+orphans and knows them by the variable ``DAGGER_SCRIPT`` that a script and all below it carry. The
+variable is a checksum of the command, not a number, so that what a script prints of its surroundings
+is the same in each run.
+"""
+
+# The bare C modules, on purpose: signal and socket would double the time that the guardian takes to start.
+import _signal as signal
+import _socket as socket
+import marshal
+import os
+import select
+import struct
+import sys
+import time
+import zlib
+
+if __name__ == "__main__":  # isolated, so that nothing in the folder can stand for a standard module
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+
+from process_groups import (  # type: ignore[import-not-found]
+    GRACE,
+    SIGCONT,
+    SIGKILL,
+    SIGTERM,
+    become_subreaper,
+    children,
+    descendants,
+    end_descendants,
+    send,
+    send_group,
+)
+
+HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (0: none), grace
+DESCRIPTORS_AT_ONCE = 200  # the kernel takes 253 in one message
+
+_MARK = "DAGGER_SCRIPT"
+_LINGER = 0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
+_HOPELESS = 5.0  # seconds after SIGKILL; what is still there then sleeps in the kernel
+_LONGEST_ARGUMENT = 120_000  # Linux takes 128 KiB for one, whatever the limit for all
+_RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Job:
+    """One script: its process, its socket, and how far its end has come."""
+
+    def __init__(self, connection: socket.socket, grace: float, timeout: float) -> None:
+        self.connection = connection
+        self.grace = grace
+        self.descriptors: list[int] = []
+        self.pid = 0
+        self.mark = ""
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout if timeout else None
+        self.timed_out = self.interrupted = False
+        self.end: tuple[int, float, int] | None = None  # wait status, seconds, peak memory
+        self.term_at: float | None = None
+        self.kill_at: float | None = None
+
+
+class Guardian:
+    """Starts, watches and ends scripts; one thread, one loop."""
+
+    def __init__(self, control: socket.socket, manager: int) -> None:
+        self.control = control
+        self.manager = manager
+        self.leaving = False
+        self.running: dict[int, Job] = {}  # by process id, until reaped
+        self.jobs: dict[int, Job] = {}  # by their socket's descriptor, until answered
+        self.poll = select.poll()
+        self.wakeup, writing = os.pipe()
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        self.poll.register(self.wakeup, select.POLLIN)
+        self.poll.register(control.fileno(), select.POLLIN)
+
+    def serve(self) -> None:
+        """Works until the manager is gone and nothing of its scripts is left."""
+        while self.jobs or not self.leaving:
+            for descriptor, _ in self.poll.poll(self._patience() * 1000):
+                if descriptor == self.wakeup:
+                    self._wake()
+                elif descriptor == self.control.fileno():
+                    self._accept()
+                elif descriptor in self.jobs:
+                    self._hear(self.jobs[descriptor])
+            if not self.leaving and os.getppid() != self.manager:
+                self._leave()  # another process still holds a copy of the manager's socket
+            self._reap()
+            self._advance()
+        end_descendants(os.getpid(), GRACE)
+
+    def _patience(self) -> float:
+        """Seconds to sleep when nothing happens: short while something is being ended."""
+        if any(job.term_at is not None for job in self.jobs.values()):
+            return 0.01
+        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
+        return max(0.0, min([time.monotonic() + 1.0, *deadlines]) - time.monotonic())
+
+    def _wake(self) -> None:
+        try:
+            numbers = os.read(self.wakeup, 4096)
+        except BlockingIOError:
+            return
+        if any(number != signal.SIGCHLD for number in numbers):
+            self._leave()
+
+    def _leave(self) -> None:
+        self.leaving = True
+        self.poll.unregister(self.control.fileno())
+        self.control.close()
+        self.manager = os.getppid()
+        for job in self.jobs.values():
+            self._interrupt(job)
+
+    def _accept(self) -> None:
+        found = receive_descriptors(self.control, 1)
+        if not found:
+            self._leave()
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, found[0])
+        try:
+            self._start(connection)
+        except EOFError:
+            connection.close()
+
+    def _start(self, connection: socket.socket) -> None:
+        size, count, timeout, grace = HEADER.unpack(receive(connection, HEADER.size))
+        job = Job(connection, grace, timeout)
+        try:
+            while len(job.descriptors) < count:
+                job.descriptors += receive_descriptors(connection, DESCRIPTORS_AT_ONCE)
+            self._spawn(job, *marshal.loads(receive(connection, size)))
+        except OSError as error:
+            name = None if error.filename is None else os.fsdecode(error.filename)
+            answer(connection, ("refused", error.strerror or str(error), name))
+        else:
+            self.running[job.pid] = job
+            self.jobs[connection.fileno()] = job
+            self.poll.register(connection.fileno(), select.POLLIN)
+            answer(connection, ("started", job.pid))
+            return
+        self._close(job)
+
+    def _spawn(
+        self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes], log: bytes
+    ) -> None:
+        os.chdir(cwd)
+        job.mark = self._mark(argv, cwd)
+        env[_MARK.encode()] = job.mark.encode()
+        opened = [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)]
+        try:
+            argv = [self._short(argument, opened) for argument in argv]
+            for descriptor in (*job.descriptors, *opened[1:]):
+                os.set_inheritable(descriptor, True)
+            job.started = time.monotonic()
+            job.pid = spawn(argv, env, opened[0])
+        finally:
+            for descriptor in job.descriptors:
+                os.set_inheritable(descriptor, False)
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _mark(self, argv: list[bytes], cwd: bytes) -> str:
+        plain = mark = f"{zlib.crc32(bytes(1).join([cwd, *argv])):08x}"
+        taken = {job.mark for job in self.jobs.values()}
+        twin = 1
+        while mark in taken:
+            twin += 1
+            mark = f"{plain}-{twin}"
+        return mark
+
+    def _short(self, argument: bytes, opened: list[int]) -> bytes:
+        """Returns an argument that the kernel takes: a longer script is read from an unlinked file."""
+        if len(argument) <= _LONGEST_ARGUMENT:
+            return argument
+        opened.append(unlinked_file(argument))
+        return b". /dev/fd/%d" % opened[-1]
+
+    def _hear(self, job: Job) -> None:
+        try:
+            said = job.connection.recv(1)
+        except OSError:
+            said = b""
+        if not said:
+            self.poll.unregister(job.connection.fileno())
+        self._interrupt(job)
+
+    def _interrupt(self, job: Job) -> None:
+        if job.end is None:
+            job.interrupted = True
+        self._ask(job)
+
+    def _ask(self, job: Job) -> None:
+        """Asks a script and all of it to end; again when it was asked before does nothing."""
+        now = time.monotonic()
+        if job.kill_at is None:
+            job.term_at, job.kill_at = now, now + job.grace
+            self._send(job, self._left(job), SIGTERM)
+
+    def _send(self, job: Job, pids: list[int], number: int) -> None:
+        send_group(job.pid, number)
+        send(pids, number)
+        if number == SIGTERM:  # a stopped process would sleep through it
+            send_group(job.pid, SIGCONT)
+            send(pids, SIGCONT)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            job = self.running.pop(pid, None)
+            if job is not None:
+                peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+                job.end = status, time.monotonic() - job.started, peak
+                job.deadline = None
+                if job.term_at is None:
+                    job.term_at = time.monotonic() + _LINGER
+
+    def _advance(self) -> None:
+        """Takes each script that has ended, or must, one step further."""
+        now = time.monotonic()
+        for job in list(self.jobs.values()):
+            if job.deadline is not None and now >= job.deadline:
+                job.timed_out, job.deadline = True, None
+                self._ask(job)
+            if job.term_at is None:
+                continue
+            pids = self._left(job)
+            if job.end is not None and not pids and not send_group(job.pid, 0):
+                self._answer(job)
+            elif job.kill_at is None:
+                if now >= job.term_at:
+                    self._ask(job)
+            elif now >= job.kill_at + _HOPELESS:
+                self._answer(job)
+            elif now >= job.kill_at:
+                self._send(job, pids, SIGKILL)
+
+    def _left(self, job: Job) -> list[int]:
+        """Lists what there is of a script; a group's members elsewhere than on Linux are not listed."""
+        roots = [] if job.end is not None else [job.pid]
+        roots += [
+            child for child in children(os.getpid()) if child not in self.running and self._owns(job, child)
+        ]
+        return [pid for root in roots for pid in (root, *descendants(root))]
+
+    def _owns(self, job: Job, orphan: int) -> bool:
+        try:
+            if os.getsid(orphan) == job.pid:
+                return True
+            with open(f"/proc/{orphan}/environ", "rb") as file:
+                variables = file.read().split(b"\0")
+        except OSError:
+            return False
+        mark = _MARK.encode() + b"="
+        found = [variable for variable in variables if variable.startswith(mark)]
+        # One that hides where it comes from belongs to whoever is alone.
+        return found == [mark + job.mark.encode()] if found else len(self.jobs) == 1
+
+    def _answer(self, job: Job) -> None:
+        status, seconds, peak = job.end or (SIGKILL, time.monotonic() - job.started, 0)
+        code = os.waitstatus_to_exitcode(status)
+        answer(job.connection, ("ended", code, job.timed_out, job.interrupted, seconds, peak))
+        self.running.pop(job.pid, None)
+        del self.jobs[job.connection.fileno()]
+        try:
+            self.poll.unregister(job.connection.fileno())
+        except KeyError:
+            pass  # its manager had gone before
+        self._close(job)
+
+    def _close(self, job: Job) -> None:
+        job.connection.close()
+        for descriptor in job.descriptors:
+            os.close(descriptor)
+
+
+def spawn(argv: list[bytes], env: dict[bytes, bytes], log: int) -> int:
+    """Starts a program in a session of its own, with an empty stdin, and returns its process id."""
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+    ]
+    try:
+        return os.posix_spawnp(
+            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+        )
+    except NotImplementedError:  # a libc from before POSIX_SPAWN_SETSID
+        return os.posix_spawnp(
+            argv[0], argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET
+        )
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, argv[0]) from None
+
+
+def unlinked_file(content: bytes) -> int:
+    """Returns the descriptor of a file without a name that holds `content`, at its beginning."""
+    try:
+        descriptor = os.memfd_create("dagger-script")
+    except (AttributeError, OSError):
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Reads exactly so many bytes; EOFError when the manager went away in between."""
+    chunks = []
+    while size:
+        try:
+            chunk = connection.recv(min(size, 1 << 20))
+        except OSError:
+            chunk = b""
+        if not chunk:
+            raise EOFError
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
+
+
+def receive_descriptors(connection: socket.socket, most: int) -> list[int]:
+    """Reads one byte and the descriptors that came with it; empty at the end of the socket."""
+    size = struct.calcsize("i")
+    try:
+        said, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(most * size))
+    except OSError:
+        return []
+    found = [
+        descriptor
+        for level, kind, data in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for (descriptor,) in struct.iter_unpack("i", data[: len(data) - len(data) % size])
+    ]
+    for descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return found if said else []
+
+
+def answer(connection: socket.socket, said: tuple[object, ...]) -> None:
+    """Tells the manager something, if it still listens."""
+    data = marshal.dumps(said)
+    try:
+        connection.sendall(struct.pack("=I", len(data)) + data)
+    except OSError:
+        return
+
+
+def main() -> None:
+    """Serves the socket whose descriptor, and the manager whose process id, the arguments name."""
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(sys.argv[1]))
+    control_descriptor = control.fileno()
+    os.set_inheritable(control_descriptor, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    become_subreaper()
+    Guardian(control, int(sys.argv[2])).serve()
+
+
+if __name__ == "__main__":
+    main()
