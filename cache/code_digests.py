@@ -77,6 +77,18 @@ def code_form(code: CodeType, *, annotations: bool = False) -> CodeForm:
     return form
 
 
+def meaningful_operations(code: CodeType) -> list[Operation]:
+    """The instructions of a code object in order, without padding, annotations, docstrings and loads for closures."""
+    operations = decode(code)
+    silent = _silent(operations, code, annotations=False)
+    cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
+    return [
+        operation
+        for index, operation in enumerate(operations)
+        if index not in silent and not _loads_closure(operation, cells)
+    ]
+
+
 def docstrings(code: CodeType) -> tuple[str, ...]:
     """The docstrings of a function's code and of all functions defined inside."""
     found: list[str] = []
@@ -280,8 +292,11 @@ def _silent(operations: list[Operation], code: CodeType, annotations: bool) -> f
 
 def _class_clutter(operations: list[Operation]) -> Iterator[int]:
     for index, operation in enumerate(operations):
-        stored = operation.name == "STORE_NAME" and operation.operand in _CLASS_CLUTTER
-        if stored and index and operations[index - 1].name == "LOAD_CONST":
+        if operation.name != "STORE_NAME" or not index:
+            continue
+        before = operations[index - 1]
+        told = before.name == "LOAD_CONST" and operation.operand in _CLASS_CLUTTER
+        if told or (operation.operand == "__module__" and before.operand == "__name__"):
             yield index - 1
             yield index
 

@@ -134,6 +134,8 @@ def _is_own(name: str, location: str) -> bool:
     top = name.partition(".")[0]
     if top == "dagger":
         return False
+    if name == "__main__":
+        return True  # also in a worker, whose own __main__ is another one
     if location in ("built-in", "frozen"):
         return False
     if not os.path.isabs(location) and not location.endswith((".py", ".pyc")):

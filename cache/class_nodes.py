@@ -1,0 +1,175 @@
+"""What a class counts by: as one unit, all of its own namespace, its bases and its metaclass.
+
+What the interpreter, `dataclasses` or `enum` put into a namespace is left out where it follows from what is counted.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dagger.cache import ownership
+from dagger.cache.annotations import annotation_text, own_classes
+from dagger.cache.code_graph import Edge, Node, digest_text
+from dagger.cache.code_nodes import _extension_of
+
+if TYPE_CHECKING:
+    from dagger.cache.code_nodes import NodeMaker
+
+_DERIVED = frozenset(
+    {
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__abstractmethods__",
+        "__classcell__",
+        "__orig_bases__",
+        "__parameters__",
+        "__type_params__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "_abc_impl",
+        "_abc_registry",
+        "__pydantic_core_schema__",
+        "__pydantic_validator__",
+        "__pydantic_serializer__",
+        "__pydantic_parent_namespace__",
+        "__pydantic_complete__",
+        "__pydantic_setattr_handlers__",
+    }
+)
+_GENERATED_FILES = ("<string>", "<attrs generated")
+
+
+def fill_class(maker: NodeMaker, node: Node, cls: type) -> None:
+    """Fill a class's node."""
+    extension = _extension_of(cls)
+    if extension is not None:
+        node.kind = "leaf"
+        node.local = digest_text("extension member", cls.__qualname__)
+        node.edges.append(Edge("extension", maker.node(extension, "")))
+        return
+    if not ownership.is_own(cls.__module__):
+        node.kind = "leaf"
+        node.local = digest_text("leaf", f"{cls.__module__}.{cls.__qualname__}")
+        distribution = ownership.distribution(cls.__module__)
+        if distribution is not None:
+            node.modules.add(distribution)
+        return
+    _ClassFiller(maker, node, cls).fill()
+
+
+class _ClassFiller:
+    """Collects what one own class is made of."""
+
+    def __init__(self, maker: NodeMaker, node: Node, cls: type) -> None:
+        self.maker = maker
+        self.node = node
+        self.cls = cls
+        self.words: list[object] = []
+        node.name = f"{ownership.canonical_name(cls.__module__)}.{cls.__qualname__}"
+
+    def fill(self) -> None:
+        cls, node = self.cls, self.node
+        node.extras = lambda aspect: digest_text(cls.__doc__) if aspect == "docs" else ""
+        self.note_itself()
+        for index, base in enumerate(cls.__bases__):
+            self.edge(f"base {index}", base)
+        if type(cls) is not type:
+            self.edge("metaclass", type(cls))
+        self.annotations()
+        if _is_enum(cls):
+            self.enum_members()
+        self.dataclass_fields()
+        for name, value in self.members():
+            self.edge(f"attribute {name}", value, inner=not isinstance(value, type))
+        node.local = digest_text("class", cls.__name__, self.words)
+
+    def note_itself(self) -> None:
+        first = self.cls.__qualname__.partition(".")[0]
+        if isinstance(self.cls.__module__, str):
+            self.node.reached.add((self.cls.__module__, first))
+
+    def annotations(self) -> None:
+        found = vars(self.cls).get("__annotations__") or {}
+        self.words.append([(name, annotation_text(value)) for name, value in found.items()])
+        generic = vars(self.cls).get("__orig_bases__", ())
+        self.words.append([annotation_text(base) for base in generic])
+        for value in (*found.values(), *generic):
+            for cls in own_classes(value):
+                if cls is not self.cls:
+                    self.edge(f"annotation {cls.__qualname__}", cls)
+
+    def enum_members(self) -> None:
+        members: dict[str, Any] = dict(self.cls.__members__)  # type: ignore[attr-defined]
+        self.words.append(["members", list(members)])
+        self.words.append(str(vars(self.cls).get("_boundary_")))
+        for name, member in members.items():
+            self.edge(f"member {name}", member._value_, name, inner=True)
+
+    def dataclass_fields(self) -> None:
+        fields: dict[str, Any] = vars(self.cls).get("__dataclass_fields__", {})
+        if not fields:
+            return
+        self.words.append(repr(vars(self.cls).get("__dataclass_params__")))
+        for name, field in fields.items():
+            flags = (field.repr, field.hash, field.init, field.compare, getattr(field, "kw_only", False))
+            self.words.append([name, annotation_text(field.type), flags, field._field_type.name])
+            for label in ("default", "default_factory"):
+                value = getattr(field, label)
+                if type(value).__name__ != "_MISSING_TYPE":
+                    self.edge(f"{label} {name}", value, name, inner=True)
+            if field.metadata:
+                self.edge(f"metadata {name}", dict(field.metadata), name, inner=True)
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        namespace = vars(self.cls)
+        is_enum = _is_enum(self.cls)
+        for name in sorted(namespace):
+            value = namespace[name]
+            if name in _DERIVED or _is_slot(value) or _is_generated(value):
+                continue
+            if is_enum and not _is_written(value):
+                continue
+            yield name, value
+
+    def edge(self, label: str, value: object, name: str = "", inner: bool = False) -> None:
+        called = f"{self.node.name}.{name or label.rpartition(' ')[2]}"
+        self.node.edges.append(Edge(label, self.maker.node(value, called), inner))
+
+
+def _is_enum(cls: type) -> bool:
+    import enum
+
+    return isinstance(cls, enum.EnumMeta)
+
+
+def _is_slot(value: object) -> bool:
+    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        return True
+    return type(value).__name__ == "_tuplegetter"  # of a named tuple: follows from _fields
+
+
+def _is_generated(value: object) -> bool:
+    """Tell whether a method was generated from the class's fields, which are counted."""
+    inner = getattr(value, "__wrapped__", value)
+    code = getattr(inner, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return False
+    return code.co_filename.startswith(_GENERATED_FILES)
+
+
+def _is_written(value: object) -> bool:
+    """Tell whether an entry of an enumeration's namespace is a function of the user's."""
+    inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+    namespace = getattr(inner, "__globals__", None)
+    return isinstance(namespace, dict) and ownership.is_own_namespace(namespace)

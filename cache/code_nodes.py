@@ -1,0 +1,295 @@
+"""Makes a node of the code graph out of any object: this is where it is decided what an object counts by.
+
+A node is made at once and filled later from a queue, so that neither recursion in the user's code nor a long chain
+of helpers recurses here. What has no digest becomes a node with an error, which concerns only who reaches it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import sys
+import types
+from collections.abc import Callable
+
+from dagger.cache import ownership
+from dagger.cache.code_graph import Edge, Node, digest_text
+from dagger.errors import UndigestibleError
+
+_BUILTIN_CALLABLES = (
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+_TYPING_MODULES = frozenset({"typing", "typing_extensions"})
+_PLAIN = (int, float, complex, str, bytes, bool, type(None))
+
+
+class NodeMaker:
+    """Makes nodes, one for each object, as long as it lives."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[object, ...], Node] = {}
+        self._kept: list[object] = []
+        self._unfilled: list[tuple[Node, Callable[[], None]]] = []
+
+    def make(self, obj: object) -> Node:
+        """The node of an object, with all that it reaches."""
+        node = self.node(obj, _called(obj))
+        while self._unfilled:
+            unfilled, fill = self._unfilled.pop()
+            try:
+                fill()
+            except UndigestibleError as error:
+                unfilled.error = error
+        return node
+
+    def node(self, obj: object, name: str) -> Node:
+        """The node of an object, to be filled in before `make` returns.
+
+        Args:
+            obj: Any object.
+            name: What a value is called among the parts; functions and classes know their own names.
+        """
+        fill, kind, key = self._rule(obj, name)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(kind, name, obj)
+            self._kept.append(obj)  # its id must not pass on to another object
+            self._unfilled.append((node, functools.partial(fill, node, obj)))
+        return node
+
+    def leaf(self, text: str, module: str | types.ModuleType | None = None) -> Node:
+        """The node of something that is not own code: it counts by its name and its distribution's version."""
+        distribution = ownership.distribution(module) if module is not None else None
+        key = ("leaf", text, distribution)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node("leaf", text, local=digest_text("leaf", text))
+            if distribution is not None:
+                node.modules.add(distribution)
+        return node
+
+    def _rule(self, obj: object, name: str) -> tuple[Callable[..., None], str, tuple[object, ...]]:
+        """How an object's node is filled, of which kind it is, and what tells it from other objects."""
+        kind = type(obj)
+        if kind in _PLAIN:
+            return self._fill_plain, "value", (kind, repr(obj), name)
+        if kind is types.FunctionType:
+            return self._fill_function, "function", (id(obj),)
+        if isinstance(obj, type):
+            return self._fill_class, "class", (id(obj),)
+        if isinstance(obj, types.ModuleType):
+            return self._fill_module, "module", (id(obj),)
+        if kind is types.MethodType:
+            return self._fill_method, "leaf", ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
+        fill = self._wrapper_rule(obj)
+        if fill is not None:
+            return fill, "leaf", (id(obj),)
+        return self._fill_value, "value", (id(obj), name)
+
+    def _wrapper_rule(self, obj: object) -> Callable[..., None] | None:
+        kind = type(obj)
+        if isinstance(obj, (functools.partial, functools.partialmethod)):
+            return self._fill_partial
+        if kind is functools._lru_cache_wrapper:
+            return self._fill_lru_cache
+        if isinstance(obj, (staticmethod, classmethod)):
+            return self._fill_static
+        if isinstance(obj, property):
+            return self._fill_property
+        if isinstance(obj, functools.cached_property):
+            return self._fill_cached_property
+        if isinstance(obj, functools.singledispatchmethod):
+            return self._fill_dispatch_method
+        if isinstance(obj, _BUILTIN_CALLABLES):
+            return self._fill_builtin
+        if _is_logger(obj):
+            return self._fill_logger
+        if kind.__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
+            return self._fill_typing
+        if _extension_of(obj) is not None:
+            return self._fill_extension_member
+        return None
+
+    # -- code ---------------------------------------------------------------------------------------------------
+
+    def _fill_function(self, node: Node, function: types.FunctionType) -> None:
+        from dagger.cache.function_nodes import fill_function
+
+        fill_function(self, node, function)
+
+    def _fill_class(self, node: Node, cls: type) -> None:
+        from dagger.cache.class_nodes import fill_class
+
+        fill_class(self, node, cls)
+
+    def _fill_module(self, node: Node, module: types.ModuleType) -> None:
+        """A module that is passed around, not just read from: all that is in it counts."""
+        name = module.__name__
+        if not ownership.is_own(module):
+            node.kind = "leaf"
+            node.local = digest_text("leaf", name)
+            self._note_distribution(node, module)
+            return
+        node.name = ownership.canonical_name(name, module.__dict__)
+        node.reached.add((name, None))
+        if ownership.is_extension(module.__dict__):
+            self._fill_extension(node, module)
+            return
+        names = sorted(key for key in vars(module) if not (key.startswith("__") and key.endswith("__")))
+        node.local = digest_text("module", names)
+        for key in names:
+            value = vars(module)[key]
+            # Tasks and data stay in the main process; code that would look for one in a worker finds no such name.
+            if not is_of_dagger(value):
+                node.edges.append(Edge(key, self.node(value, f"{node.name}.{key}")))
+
+    def _fill_extension(self, node: Node, module: types.ModuleType) -> None:
+        node.kind = "extension"
+        try:
+            node.local = digest_text("extension", file_digest(str(module.__file__)))
+        except OSError as error:
+            raise UndigestibleError(node.name, f"extension module ({error})") from error
+
+    def _fill_extension_member(self, node: Node, obj: object) -> None:
+        module = _extension_of(obj)
+        node.local = digest_text("extension member", getattr(obj, "__qualname__", type(obj).__qualname__))
+        node.edges.append(Edge("extension", self.node(module, "")))
+
+    # -- wrappers -----------------------------------------------------------------------------------------------
+
+    def _fill_method(self, node: Node, method: types.MethodType) -> None:
+        node.local = digest_text("method")
+        node.edges.append(Edge("function", self.node(method.__func__, node.name)))
+        node.edges.append(Edge("self", self.node(method.__self__, f"{node.name}.__self__")))
+
+    def _fill_partial(self, node: Node, partial: functools.partial[object]) -> None:
+        node.local = digest_text("partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords))
+        node.edges.append(Edge("function", self.node(partial.func, node.name)))
+        for index, value in enumerate(partial.args):
+            node.edges.append(Edge(f"argument {index}", self.node(value, f"{node.name}({index})")))
+        for name, value in partial.keywords.items():
+            node.edges.append(Edge(f"keyword {name}", self.node(value, f"{node.name}({name})")))
+        if type(partial).__module__ != "functools":
+            node.edges.append(Edge("class", self.node(type(partial), "")))
+
+    def _fill_lru_cache(self, node: Node, wrapper: functools._lru_cache_wrapper[object]) -> None:
+        # What it has cached is no meaning of its own: only the function and the rules of caching count.
+        node.local = digest_text("lru_cache", sorted(wrapper.cache_parameters().items()))
+        node.edges.append(Edge("wrapped", self.node(wrapper.__wrapped__, node.name)))
+
+    def _fill_static(self, node: Node, obj: staticmethod[..., object]) -> None:
+        node.local = digest_text(type(obj).__name__)
+        node.edges.append(Edge("function", self.node(obj.__func__, node.name), inner=True))
+
+    def _fill_property(self, node: Node, obj: property) -> None:
+        node.local = digest_text("property")
+        for label, function in (("get", obj.fget), ("set", obj.fset), ("delete", obj.fdel)):
+            if function is not None:
+                node.edges.append(Edge(label, self.node(function, node.name), inner=True))
+        if type(obj) is not property:
+            node.edges.append(Edge("class", self.node(type(obj), "")))
+
+    def _fill_cached_property(self, node: Node, obj: functools.cached_property[object]) -> None:
+        node.local = digest_text("cached_property", obj.attrname)
+        node.edges.append(Edge("get", self.node(obj.func, node.name), inner=True))
+        if type(obj) is not functools.cached_property:
+            node.edges.append(Edge("class", self.node(type(obj), "")))
+
+    def _fill_dispatch_method(self, node: Node, obj: functools.singledispatchmethod[object]) -> None:
+        node.local = digest_text("singledispatchmethod")
+        node.edges.append(Edge("function", self.node(obj.func, node.name), inner=True))
+        node.edges.append(Edge("dispatcher", self.node(obj.dispatcher, node.name), inner=True))
+
+    # -- leaves and values --------------------------------------------------------------------------------------
+
+    def _fill_builtin(self, node: Node, obj: object) -> None:
+        owner = getattr(obj, "__objclass__", None) or getattr(obj, "__self__", None)
+        name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
+        module = getattr(obj, "__module__", None)
+        if isinstance(owner, types.ModuleType) or owner is None:
+            module = module or getattr(owner, "__name__", None)
+            extension = _extension_of(obj)
+            if extension is not None:
+                node.edges.append(Edge("extension", self.node(extension, "")))
+            elif module is not None:
+                self._note_distribution(node, module)
+            node.local = digest_text("builtin", module if extension is None else "", name)
+            return
+        node.local = digest_text("builtin", name)
+        node.edges.append(Edge("self", self.node(owner, f"{node.name}.__self__")))
+
+    def _fill_logger(self, node: Node, obj: object) -> None:
+        name = getattr(obj, "name", "")
+        main = ownership.canonical_name("__main__")
+        node.local = digest_text("logger", main if name == "__main__" else name)
+
+    def _fill_typing(self, node: Node, obj: object) -> None:
+        from dagger.cache.annotations import annotation_text, own_classes
+
+        node.local = digest_text("typing", annotation_text(obj))
+        node.edges.extend(Edge("class", self.node(cls, "")) for cls in own_classes(obj))
+
+    def _fill_plain(self, node: Node, value: object) -> None:
+        node.local = digest_text("plain", type(value).__name__, value)
+
+    def _fill_value(self, node: Node, value: object) -> None:
+        from dagger.cache.value_nodes import fill_value
+
+        if is_of_dagger(value):
+            raise UndigestibleError(node.name, type(value).__name__)
+        fill_value(self, node, value)
+
+    def _note_distribution(self, node: Node, module: str | types.ModuleType) -> None:
+        distribution = ownership.distribution(module)
+        if distribution is not None:
+            node.modules.add(distribution)
+
+
+def is_of_dagger(value: object) -> bool:
+    """Tell whether a value is one of dagger's own things: a task, a datum, a manager."""
+    return any(
+        base.__module__ == "dagger" or base.__module__.startswith("dagger.")
+        for base in type(value).__mro__
+        if isinstance(base.__module__, str)
+    )
+
+
+def file_digest(path: str) -> str:
+    """Digest a file's content."""
+    import xxhash
+
+    with open(path, "rb") as file:
+        return xxhash.xxh3_128_hexdigest(file.read())
+
+
+def namespace_builtins(namespace: dict[str, object]) -> dict[str, object]:
+    """The builtins that code with these globals sees."""
+    found = namespace.get("__builtins__", builtins)
+    return found if isinstance(found, dict) else vars(found)
+
+
+def _called(obj: object) -> str:
+    name = getattr(obj, "__qualname__", None)
+    return name if isinstance(name, str) else type(obj).__qualname__
+
+
+def _is_logger(obj: object) -> bool:
+    logging = sys.modules.get("logging")
+    return logging is not None and isinstance(obj, logging.Logger)
+
+
+def _extension_of(obj: object) -> types.ModuleType | None:
+    """The own extension module that a compiled function or class was defined in."""
+    if not (callable(obj) or isinstance(obj, type)):
+        return None
+    name = getattr(obj, "__module__", None)
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or not ownership.is_extension(module.__dict__) or not ownership.is_own(module):
+        return None
+    return module
