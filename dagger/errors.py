@@ -52,3 +52,27 @@ class DamagedError(CacheError):
 
 class TaskError(DaggerError):
     """A task did not do what it declared: a missing output, a result of the wrong form, a time-out."""
+
+
+class StateError(DaggerError, ValueError):
+    """A datum or a task was told to make a move that its state machine does not have."""
+
+
+class PointerError(DaggerError, ValueError):
+    """A datum was given a pointer that is not of its form; it is left empty."""
+
+
+class DeclarationError(DaggerError, TypeError):
+    """Something was declared with a part of the wrong type; the message names the part."""
+
+    exit_code = 2
+
+
+class NotReadyError(DaggerError, RuntimeError):
+    """A task was run before the tasks that it needs were complete."""
+
+
+class UnknownOutputError(DaggerError, KeyError):
+    """A task was asked for an output that it does not have."""
+
+    __str__ = DaggerError.__str__  # KeyError would print the message in quotes

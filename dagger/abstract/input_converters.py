@@ -1,0 +1,105 @@
+"""What a datum turns into on its way into a task: the registry, and the forms to ask it for.
+
+`core` registers its own data here, and so does anyone with a datum of their own; a task names only
+the form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from dagger.abstract.datum import AbstractDatum
+from dagger.errors import DeclarationError
+
+Converter = Callable[[Any], Any]
+"""Takes a datum of the type that it was registered for, gives what the task's code gets to see."""
+
+
+class InputForm(Enum):
+    """What a task wants its inputs to be.
+
+    Attributes:
+        OBJECT: A Python object.
+        FILEPATH: The path of a file.
+    """
+
+    OBJECT = "object"
+    FILEPATH = "filepath"
+
+
+class ConverterRegistry:
+    """Turns data into inputs, by type and form. The most specific type in the MRO wins."""
+
+    def __init__(self) -> None:
+        self._converters: dict[tuple[type, InputForm], Converter] = {}
+        self._found: dict[tuple[type, InputForm], Converter | None] = {}
+
+    def register(
+        self, datum_type: type[AbstractDatum], input_form: InputForm, fn: Converter
+    ) -> None:
+        """Say what data of a type and its subclasses convert to; the last word counts.
+
+        Args:
+            datum_type: The type of datum.
+            input_form: The form that is asked for.
+            fn: Called with the datum.
+
+        Raises:
+            TypeError: One of the three is of the wrong type.
+        """
+        if not (isinstance(datum_type, type) and issubclass(datum_type, AbstractDatum)):
+            raise DeclarationError(f"register: {datum_type!r} is not a subclass of AbstractDatum")
+        if not isinstance(input_form, InputForm):
+            raise DeclarationError(f"register: {input_form!r} is not an InputForm")
+        if not callable(fn):
+            raise DeclarationError(
+                f"register: the converter is a {type(fn).__name__}, not callable"
+            )
+        self._converters[datum_type, input_form] = fn
+        self._found.clear()
+
+    def convert(self, datum: AbstractDatum, input_form: InputForm) -> Any:
+        """Return what a datum is in a form.
+
+        Raises:
+            TypeError: Nothing is registered for any of its classes.
+        """
+        fn = self._find(type(datum), input_form)
+        if fn is None:
+            raise DeclarationError(
+                f"No converter registered for {type(datum).__name__} -> {input_form}; "
+                "register one with converter_registry.register(...)"
+            )
+        return fn(datum)
+
+    def has_converter(self, datum_type: type, input_form: InputForm) -> bool:
+        """Tell whether data of a type can be converted."""
+        return self._find(datum_type, input_form) is not None
+
+    def custom(self) -> list[tuple[type, InputForm, Converter]]:
+        """Return what people registered: each a type and a form, and the function for them.
+
+        The type or the function is not dagger's own. All else a fresh process has by importing it.
+        """
+        return [
+            (datum_type, form, fn)
+            for (datum_type, form), fn in self._converters.items()
+            if not (_is_ours(datum_type) and _is_ours(fn))
+        ]
+
+    def _find(self, datum_type: type, input_form: InputForm) -> Converter | None:
+        sought = datum_type, input_form
+        if sought not in self._found:
+            candidates = (self._converters.get((cls, input_form)) for cls in datum_type.__mro__)
+            self._found[sought] = next((fn for fn in candidates if fn is not None), None)
+        return self._found[sought]
+
+
+def _is_ours(thing: object) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] == "dagger"
+
+
+converter_registry = ConverterRegistry()
+"""The registry that every task asks."""

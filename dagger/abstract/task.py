@@ -1,0 +1,348 @@
+"""The interface of a task: what it needs, what it makes, and how it gets from the one to the other.
+
+A task's outputs are data that know it as their parent, so that the graph of tasks follows from who
+uses what. A task can run by itself; a manager runs many in the right order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from dagger.abstract.communicator import AbstractCommunicator, DefaultCommunicator
+from dagger.abstract.datum import AbstractDatum
+from dagger.abstract.declarations import (
+    check_limits,
+    checked_data,
+    checked_identifier,
+    checked_names,
+    checked_resources,
+    checked_tasks,
+    listed,
+)
+from dagger.abstract.helpers import topological_order
+from dagger.abstract.input_converters import InputForm, converter_registry
+from dagger.abstract.states import TASK_TRANSITIONS, DatumState, TaskState, checked_move
+from dagger.errors import (
+    DeclarationError,
+    NotReadyError,
+    TaskError,
+    UnknownOutputError,
+)
+
+__all__ = ["AbstractTask", "TaskState", "on_create"]
+
+on_create: list[Callable[[AbstractTask], object]] = []
+"""Called with each new task, before its subclass has set what it sets after `__init__`."""
+
+
+class AbstractTask(ABC):
+    """A step of a workflow.
+
+    A subclass writes `_initialize_outputs`, `_run_logic` and `_quickhash`, where it must clean up
+    in another way `_interrupt_cleanup` and `_fail_cleanup`, and either sets `input_form` or writes
+    `_collect_inputs`.
+
+    Args:
+        identifier: The task's name.
+        inputs: Name to datum; another task's output may be one before anything ran.
+        outputs: Name to whatever the subclass makes an output datum of.
+        dependencies: Tasks that must be complete before, though nothing of theirs is an input.
+        resources: Kind to the amount that it holds while it runs.
+        cache: Whether a former result may stand in for running it.
+        retries: How often it is tried again after a failure.
+        timeout: Seconds after which it has failed, None for no limit.
+        version: Counts as an ingredient; a new one makes it run again.
+        ignore: Names of inputs that do not count as ingredients.
+
+    Attributes:
+        outputs: Name to datum, as `_initialize_outputs` made them.
+        communicator: Whom state changes are reported to.
+        input_form: What its inputs are converted to, by `converter_registry`.
+
+    Raises:
+        TypeError: A part of the declaration is of the wrong type; the message names the task and
+            the part.
+        ValueError: The identifier is empty, or an amount is not a number that is at least 0.
+    """
+
+    input_form: InputForm | None = None
+    communicator: AbstractCommunicator = DefaultCommunicator()
+
+    def __init__(
+        self,
+        identifier: str,
+        inputs: Mapping[str, AbstractDatum] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        dependencies: Iterable[AbstractTask] | None = None,
+        resources: Mapping[str, float] | None = None,
+        *,
+        cache: bool = True,
+        retries: int = 0,
+        timeout: float | None = None,
+        version: str | int | None = None,
+        ignore: Iterable[str] = (),
+    ) -> None:
+        self.identifier = checked_identifier(identifier)
+        self._state = TaskState.WAITING
+        self._known_quickhash: Hashable = None
+        self.cache = cache
+        self.retries = retries
+        self.timeout = timeout
+        self.version = version
+        self.ignore = ignore if ignore == () else checked_names(identifier, "ignore", ignore)
+        if retries or timeout is not None:
+            check_limits(identifier, retries, timeout)
+        self.inputs = checked_data(identifier, "input", inputs) if inputs else {}
+        self.dependencies = checked_tasks(identifier, dependencies) if dependencies else []
+        self.resources = checked_resources(identifier, resources) if resources else {}
+        if self.input_form is None and type(self)._collect_inputs is AbstractTask._collect_inputs:
+            raise DeclarationError(
+                f"task {identifier!r}: {type(self).__name__} must set input_form "
+                "or write _collect_inputs"
+            )
+        made = self._initialize_outputs(dict(outputs) if outputs else {})
+        self.outputs = checked_data(identifier, "output", made)
+        # A pointer that an output has from its declaration, such as a path, outlives a failure.
+        self._declared: dict[str, Any] = {}
+        for name, datum in self.outputs.items():
+            datum._adopt(self)
+            if datum.state is not DatumState.EMPTY:
+                self._declared[name] = datum.pointer
+        for tell in on_create:
+            tell(self)
+
+    # What a subclass writes
+
+    @abstractmethod
+    def _initialize_outputs(self, output_dict: dict[str, Any]) -> dict[str, AbstractDatum]:
+        """Return name to datum for what was declared as `outputs`. Called once, early."""
+
+    @abstractmethod
+    def _run_logic(self, collected_inputs: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Do the work.
+
+        Args:
+            collected_inputs: What `_collect_inputs` returned.
+
+        Returns:
+            Name to pointer of the outputs that are to be populated, or None when it populated them
+            itself.
+        """
+
+    @abstractmethod
+    def _quickhash(self) -> Hashable:
+        """Return what stands for identity and code: hashable, the same in every process."""
+
+    def _collect_inputs(self) -> dict[str, Any]:
+        """Return name to what `_run_logic` gets: here, each input in the task's `input_form`."""
+        form = self.input_form
+        assert form is not None, "refused when the task was made"
+        return {
+            name: converter_registry.convert(datum, form) for name, datum in self.inputs.items()
+        }
+
+    def _interrupt_cleanup(self) -> None:
+        """Take away what an interrupted run left: here, all outputs; declared pointers stay."""
+        self._clear_outputs()
+
+    def _fail_cleanup(self) -> None:
+        """Take away what a failed run left: here, all outputs; declared pointers stay."""
+        self._clear_outputs()
+
+    # What is known
+
+    @property
+    def state(self) -> TaskState:
+        """How far it has come; moves as `TASK_TRANSITIONS` says."""
+        return self._state
+
+    @state.setter
+    def state(self, new: TaskState) -> None:
+        self._state = checked_move(TASK_TRANSITIONS, self._state, new)
+
+    @property
+    def upstream(self) -> list[AbstractTask]:
+        """The tasks that it needs directly: makers of inputs, then dependencies, each once."""
+        found: dict[AbstractTask, None] = {}
+        for datum in self.inputs.values():
+            for parent in datum.parents:
+                found[parent] = None
+        for task in self.dependencies:
+            found[task] = None
+        return list(found)
+
+    @property
+    def quickhash(self) -> Any:  # whatever a person's `_quickhash` returns
+        """What stands for its identity and code. Computed when first asked for, then remembered."""
+        if self._known_quickhash is None:
+            self._known_quickhash = self._quickhash()
+        return self._known_quickhash
+
+    def is_ready(self) -> bool:
+        """Tell whether it is WAITING, all upstream COMPLETE, and every input AVAILABLE."""
+        return (
+            self.state is TaskState.WAITING
+            and all(task.state is TaskState.COMPLETE for task in self.upstream)
+            and all(datum.state is DatumState.AVAILABLE for datum in self.inputs.values())
+        )
+
+    def __getitem__(self, name: str) -> AbstractDatum:
+        """Return an output, which may be used as an input before anything ran.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise UnknownOutputError(
+                f"task {self.identifier!r} has no output {name!r}; "
+                f"its outputs: {listed(self.outputs)}"
+            ) from None
+
+    __iter__: ClassVar[None] = None  # without this, list(task) would ask for an output named 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.identifier!r} {self.state.name}>"
+
+    # Moves
+
+    def run(self) -> None:
+        """Run it here and now; it ends COMPLETE with every output AVAILABLE, or raises.
+
+        Only a KeyboardInterrupt is not raised on: the task cleans up and is WAITING again.
+
+        Raises:
+            RuntimeError: A task that it needs is not COMPLETE.
+            ValueError: It is COMPLETE or FAILED; put it back to WAITING before.
+            TaskError: It ended without one of its outputs; like any exception of its own, this
+                leaves it FAILED.
+        """
+        unmet = [task.identifier for task in self.upstream if task.state is not TaskState.COMPLETE]
+        if unmet:
+            raise NotReadyError(
+                f"task {self.identifier!r} needs tasks that are not complete: {listed(unmet)}"
+            )
+        self.state = TaskState.RUNNING
+        try:
+            self.communicator.report_state(self)
+            self._make_outputs()
+        except KeyboardInterrupt:
+            self.interrupt()
+        except (
+            BaseException
+        ):  # SystemExit too: a task that ends the program has not made its outputs
+            self.fail()
+            raise
+        else:
+            self.update_state(TaskState.COMPLETE)
+
+    def sync(self, recursive: bool = True) -> None:
+        """Look at its sources and outputs again.
+
+        When it was COMPLETE and an output is gone, or a task that it needs is no longer COMPLETE,
+        it is WAITING again. WAITING it stays: that all outputs are there does not say that they are
+        what it would make.
+
+        Args:
+            recursive: Look at everything upstream before.
+        """
+        if recursive:
+            for task in topological_order(self):
+                task.sync(recursive=False)
+            return
+        for datum in self.inputs.values():
+            if not datum.parents:
+                datum.sync()
+        for datum in self.outputs.values():
+            datum.sync()
+        if self.state is TaskState.COMPLETE and not self._still_holds():
+            self.update_state(TaskState.WAITING)
+
+    def update_state(self, new: TaskState) -> None:
+        """Move to a state and report it.
+
+        Raises:
+            ValueError: There is no such move.
+        """
+        self.state = new
+        self.communicator.report_state(self)
+
+    def fail(self) -> None:
+        """End as FAILED and clean up. Must be RUNNING; what is reported has been cleaned up."""
+        self.state = TaskState.FAILED
+        try:
+            self._fail_cleanup()
+        finally:
+            self.communicator.report_state(self)
+
+    def interrupt(self) -> None:
+        """Clean up and be WAITING again."""
+        try:
+            self._interrupt_cleanup()
+        finally:
+            self.update_state(TaskState.WAITING)
+
+    def _verify_outputs(self) -> bool:
+        """Look at each output; tell whether all are there."""
+        return not self._missing_outputs()
+
+    def _verify_quickhash(self, update: bool = False) -> bool:
+        """Compute the quickhash anew and tell whether it is what it was.
+
+        Args:
+            update: Remember the new one. The first one is always remembered.
+        """
+        known, now = self._known_quickhash, self._quickhash()
+        if update or known is None:
+            self._known_quickhash = now
+        return known is None or known == now
+
+    # Parts of the above
+
+    def _make_outputs(self) -> None:
+        self._forget_former()
+        made = self._run_logic(self._collect_inputs())
+        if made is not None:
+            self._populate_outputs(made)
+        missing = self._missing_outputs()
+        if missing:
+            raise TaskError(
+                f"task {self.identifier!r} ended without its outputs: {listed(missing)}"
+            )
+
+    def _forget_former(self) -> None:
+        """What a former run put in memory must not pass for what this one makes."""
+        for name, datum in self.outputs.items():
+            if name not in self._declared and datum.state is DatumState.AVAILABLE:
+                datum.state = DatumState.EMPTY
+
+    def _populate_outputs(self, made: object) -> None:
+        if not isinstance(made, Mapping):
+            raise TaskError(
+                f"task {self.identifier!r}: _run_logic returned a {type(made).__name__}; "
+                "it must return a mapping from output name to pointer, or None"
+            )
+        for name, pointer in made.items():
+            if name not in self.outputs:
+                raise TaskError(
+                    f"task {self.identifier!r} made {name!r}, which is not among its outputs: "
+                    f"{listed(self.outputs)}"
+                )
+            self.outputs[name].populate(pointer)
+
+    def _missing_outputs(self) -> list[str]:
+        return [name for name, datum in self.outputs.items() if not datum.verify_available()]
+
+    def _still_holds(self) -> bool:
+        return all(datum.state is DatumState.AVAILABLE for datum in self.outputs.values()) and all(
+            task.state is TaskState.COMPLETE for task in self.upstream
+        )
+
+    def _clear_outputs(self) -> None:
+        for name, datum in self.outputs.items():
+            datum.clear()
+            if name in self._declared:
+                datum.populate(self._declared[name])
