@@ -1,0 +1,352 @@
+"""The bytes of outputs, as plain files named by their digest.
+
+Workers write here without the index: a blob is written beside and renamed into place, so that a reader sees all
+of it or nothing, and any number of processes may publish the same one. The name is a claim that is checked
+whenever bytes are taken out; a crash or a bad disk costs a rerun.
+
+Layout: ``ab/cdef...`` by digest, ``tmp/`` for what is being written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+import xxhash
+
+from dagger.cache.filesystems import FileClock
+from dagger.cache.layout import make_private
+from dagger.cache.records import Member
+from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor
+from dagger.cache.trees import build_tree, collect_members, digest_members
+from dagger.errors import CacheError, DamagedError
+
+UNWRITABLE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+)
+
+_Signature = tuple[int, int, int, int]
+
+# Blobs whose digest this process has checked, by path. Stores are made anew for each job, the knowledge stays.
+_checked: dict[str, _Signature] = {}
+_clocks: dict[str, FileClock] = {}
+
+
+class BlobStore:
+    """A directory of blobs, made at the first write.
+
+    While it cannot be written (full, read-only), blobs go to a private directory in the system's temporary
+    folder, which every process finds by the store's name; the cache removes it when it is closed.
+
+    Args:
+        directory: Where the blobs are.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = os.path.abspath(directory)
+        named = xxhash.xxh3_64_hexdigest(os.fsencode(self.directory))
+        self.overflow = os.path.join(tempfile.gettempdir(), f"dagger-{os.getuid()}-{named}")
+
+    def __reduce__(self) -> tuple[type[BlobStore], tuple[str]]:
+        return BlobStore, (self.directory,)
+
+    @property
+    def scratch(self) -> str:
+        """A directory for what is not a blob yet, on the store's file system; it exists when this returns."""
+        try:
+            return _scratch(self.directory)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            return self._overflow_scratch()
+
+    def path(self, digest: str) -> str:
+        """Where the blob is, or would be."""
+        home = _place(self.directory, digest)
+        return home if os.path.exists(home) else self._spare(digest) or home
+
+    def has(self, digest: str, size: int | None = None) -> bool:
+        """Whether a blob of this size is there; its content is not looked at."""
+        try:
+            status = os.stat(_place(self.directory, digest))
+        except OSError:
+            spare = self._spare(digest)
+            if spare is None:
+                return False
+            status = os.stat(spare)
+        return stat.S_ISREG(status.st_mode) and size in (None, status.st_size)
+
+    def put_bytes(self, data: bytes | memoryview) -> str:
+        """Keep some bytes; return their digest."""
+        digest = str(xxhash.xxh3_128_hexdigest(data))
+        if not self._refresh(digest, len(data)):
+            self.put_with(lambda file: file.write(data))
+        return digest
+
+    def put_file(self, path: str) -> tuple[str, int]:
+        """Keep a copy of a file's content (a clone where the file system can); return its digest and size.
+
+        What is digested is the copy, so that a file that changes meanwhile cannot be filed wrongly.
+        """
+        with open(path, "rb", buffering=0) as source:
+            # Reading twice is cheaper than writing once what is there already.
+            digest, size = hash_descriptor(source.fileno())
+            if self._refresh(digest, size):
+                return digest, size
+            source.seek(0)
+            return self.put_stream(source)
+
+    def put_stream(self, file: BinaryIO) -> tuple[str, int]:
+        """Keep what a file holds from its present position on; return its digest and size."""
+        start = file.tell()
+
+        def fill(blob: BinaryIO) -> None:
+            file.seek(start)
+            shutil.copyfileobj(file, blob, CHUNK)
+
+        def fill_from_descriptor(blob: BinaryIO) -> None:
+            if start or not clone(file.fileno(), blob.fileno()):
+                fill(blob)
+
+        return self.put_with(fill_from_descriptor if _is_real(file) else fill)
+
+    def put_with(self, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
+        """Keep what ``fill`` writes to the file that it is given; return the digest and the size.
+
+        ``fill`` may be called a second time, when the first place that it wrote to was full.
+        """
+        try:
+            return self._publish(self.directory, self.scratch, fill)
+        except FileNotFoundError:
+            # The store was deleted under our hands; it is made again.
+            return self._publish(self.directory, self.scratch, fill)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+        return self._publish(self.overflow, self._overflow_scratch(), fill)
+
+    def put_tree(self, directory: str) -> tuple[str, tuple[Member, ...]]:
+        """Keep every file below a directory; return the digest of the whole and its members."""
+        members = collect_members(directory, self.put_file)
+        return digest_members(members), members
+
+    def read(self, digest: str) -> bytes:
+        """Return a blob's bytes.
+
+        Raises:
+            DamagedError: It is gone, or it is not what its digest says; then it has been dropped.
+        """
+        path = self.path(digest)
+        with self._reporting(digest), open(path, "rb") as file:
+            data = file.read()
+        if xxhash.xxh3_128_hexdigest(data) != digest:
+            raise self._dropped(digest, path)
+        return data
+
+    def open_checked(self, digest: str) -> str:
+        """Return the path of a blob whose digest was checked, now or earlier with an unchanged stat since.
+
+        Raises:
+            DamagedError: As for ``read``.
+        """
+        path = self.path(digest)
+        with self._reporting(digest), open(path, "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            if _checked.get(path) == _signature(before):
+                return path
+            trusted_before = self._clock().racy_since(path, before.st_dev)
+            found, _ = hash_descriptor(file.fileno())
+        if found != digest:
+            raise self._dropped(digest, path)
+        if max(before.st_mtime_ns, before.st_ctime_ns) < trusted_before:
+            _checked[path] = _signature(before)
+        return path
+
+    def restore(self, digest: str, destination: str, *, executable: bool = False) -> None:
+        """Put a blob's content at ``destination``, which is replaced at once and whole.
+
+        The content is checked; the file is the user's own (no link to the blob), even where the destination was
+        a symbolic link, which is replaced and not followed.
+
+        Raises:
+            DamagedError: As for ``read``; the destination is as it was.
+            IsADirectoryError: A directory is in the way.
+        """
+        folder, name = os.path.split(os.path.abspath(destination))
+        os.makedirs(folder, exist_ok=True)
+        beside = os.path.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.dagger")
+        try:
+            self._copy_out(digest, beside, 0o777 if executable else 0o666)
+            os.replace(beside, destination)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
+
+    def restore_tree(self, members: Sequence[Member], destination: str) -> None:
+        """Put a directory at ``destination``; one that is there is replaced, a link is not followed.
+
+        Raises:
+            DamagedError: As for ``read``, or a member leads out of the directory; nothing was replaced.
+        """
+        destination = os.path.abspath(destination)
+        folder, name = os.path.split(destination)
+        os.makedirs(folder, exist_ok=True)
+        beside = tempfile.mkdtemp(prefix=f".{name[:100]}.", suffix=".dagger", dir=folder)
+        try:
+            built = os.path.join(beside, "new")
+            build_tree(members, built, self._restore_member)
+            if os.path.lexists(destination):
+                os.rename(destination, os.path.join(beside, "old"))
+            os.rename(built, destination)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def iter(self) -> Iterator[tuple[str, int, float]]:
+        """Return digest, size and time of the last writing of each blob."""
+        for place in (self.directory, self.overflow):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                for folder in sorted(os.listdir(place)):
+                    if len(folder) == 2:
+                        yield from _blobs_in(os.path.join(place, folder), folder)
+
+    def remove(self, digest: str) -> None:
+        """Delete a blob; one that is gone already is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
+
+    def remove_overflow(self) -> None:
+        """Delete what went to the temporary folder while the store could not be written."""
+        if _is_private(self.overflow):
+            shutil.rmtree(self.overflow, ignore_errors=True)
+
+    def _spare(self, digest: str) -> str | None:
+        spare = _place(self.overflow, digest)
+        return spare if os.path.exists(spare) and _is_private(self.overflow) else None
+
+    def _overflow_scratch(self) -> str:
+        scratch = _scratch(self.overflow)
+        if not _is_private(self.overflow):
+            raise CacheError(f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own")
+        return scratch
+
+    def _publish(
+        self, place: str, scratch: str, fill: Callable[[BinaryIO], object]
+    ) -> tuple[str, int]:
+        descriptor, beside = tempfile.mkstemp(dir=scratch)
+        try:
+            with open(descriptor, "w+b") as raw:
+                fill(raw)
+                raw.flush()
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                digest, size = hash_descriptor(descriptor)
+                os.fchmod(descriptor, 0o444)
+            if not self._refresh(digest, size):
+                path = _place(place, digest)
+                make_private(os.path.dirname(path))
+                os.replace(beside, path)
+            return digest, size
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+
+    def _refresh(self, digest: str, size: int) -> bool:
+        """Whether the blob is there; if so it is made young, so that gc spares it until its record is written."""
+        path = self.path(digest)
+        try:
+            if os.stat(path).st_size != size:
+                return False
+            os.utime(path)
+        except OSError:
+            return False
+        return True
+
+    def _restore_member(self, member: Member, destination: str) -> None:
+        self._copy_out(member.digest, destination, 0o777 if member.executable else 0o666)
+
+    def _copy_out(self, digest: str, destination: str, mode: int) -> None:
+        path = self.path(digest)
+        with self._reporting(digest), open(path, "rb", buffering=0) as source:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(destination, flags, mode)
+            try:
+                if clone(source.fileno(), descriptor):
+                    found, _ = hash_descriptor(descriptor)
+                else:
+                    found, _ = copy_hashed(source.fileno(), descriptor)
+            finally:
+                os.close(descriptor)
+        if found != digest:
+            raise self._dropped(digest, path)
+
+    def _dropped(self, digest: str, path: str) -> DamagedError:
+        _checked.pop(path, None)
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        return DamagedError(f"the blob {digest} was damaged and has been dropped; its task must run again")
+
+    @contextlib.contextmanager
+    def _reporting(self, digest: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = self.path(digest)
+            if error.errno == errno.EIO or os.path.isdir(path):
+                raise self._dropped(digest, path) from error
+            if os.path.exists(path):
+                raise
+            raise DamagedError(f"the blob {digest} is gone; its task must run again") from error
+
+    def _clock(self) -> FileClock:
+        if self.directory not in _clocks:
+            _clocks[self.directory] = FileClock(self.directory)
+        return _clocks[self.directory]
+
+
+def _place(directory: str, digest: str) -> str:
+    return f"{directory}/{digest[:2]}/{digest[2:]}"
+
+
+def _scratch(place: str) -> str:
+    scratch = os.path.join(place, "tmp")
+    if not os.path.isdir(scratch):
+        make_private(scratch)
+    if not os.access(scratch, os.W_OK):
+        raise PermissionError(errno.EACCES, "not writable", scratch)
+    return scratch
+
+
+def _is_private(place: str) -> bool:
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
+def _is_real(file: BinaryIO) -> bool:
+    try:
+        file.fileno()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _signature(status: os.stat_result) -> _Signature:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _blobs_in(folder: str, prefix: str) -> Iterator[tuple[str, int, float]]:
+    for item in sorted(os.scandir(folder), key=lambda it: it.name):
+        with contextlib.suppress(FileNotFoundError):
+            status = item.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                yield prefix + item.name, status.st_size, status.st_mtime

@@ -1,0 +1,317 @@
+"""The cache of a project: records and blobs, what tasks last did, which files they made.
+
+The one object of this room that the engine holds. Small rows go to the index through ``Pending``, bytes to the
+blobs; nothing in here knows what a task is.
+
+Rows, by the beginning of their names: ``record:<key>`` (all records of a key, newest first), ``code:<fingerprint>``
+and ``part:<digest>`` (what a fingerprint was made of), ``entry:<root>:<task>``, ``journal:<root>:<path>`` and
+``stats:<root>``, with roots, tasks and paths as digests.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from dagger.cache import collect, rows
+from dagger.cache.blobs import BlobStore
+from dagger.cache.files import StatIndex
+from dagger.cache.filesystems import is_network
+from dagger.cache.index import DiskIndex, Index, MemoryIndex, OverlayIndex
+from dagger.cache.layout import Layout
+from dagger.cache.locks import Lock, try_lock
+from dagger.cache.pending import Change, Pending
+from dagger.cache.records import Entry, Record
+from dagger.cache.rows import StoredCode
+from dagger.cache.saved import move_beside, move_to_saved
+
+if TYPE_CHECKING:
+    from dagger.cache.fingerprints import Fingerprint
+
+
+class Cache:
+    """What is remembered, in one directory. Use ``Cache.open`` or ``Cache.in_memory``.
+
+    Attributes:
+        directory: The cache directory; made at the first write.
+        root: The root whose files ``stats`` knows.
+        blobs: The bytes of outputs.
+        stats: The digests of files by their stat.
+        warnings: Sentences for the person who runs this, each said once: what the cache could not do.
+    """
+
+    def __init__(self, layout: Layout, root: str, index: Index, *, temporary: bool = False) -> None:
+        self.directory = layout.directory
+        self.root = root
+        self.blobs = BlobStore(layout.blobs)
+        self.warnings: list[str] = []
+        self._layout = layout
+        self._temporary = temporary
+        self._secret: bytes | None = None
+        self._pending = Pending(index, self._degrade)
+        self._stats: StatIndex | None = None
+        self._process = os.getpid()
+        self._has_warned = False
+        self._is_created = False
+        _close_at_exit(self)
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        allow_shared: bool | None = None,
+    ) -> Cache:
+        """Open a cache directory, which need not exist.
+
+        Args:
+            directory: The directory.
+            root: The root of the project that will use it; the working directory by default.
+            allow_shared: Accept a directory that others can write. By default, whether
+                ``DAGGER_ALLOW_SHARED_CACHE`` is ``1``.
+
+        Raises:
+            CacheError: Others can write the directory, or it is none; the message names the way out.
+        """
+        layout = Layout(os.path.abspath(directory))
+        if allow_shared is None:
+            allow_shared = os.environ.get("DAGGER_ALLOW_SHARED_CACHE") == "1"
+        if not allow_shared:
+            layout.check_owner()
+        warnings: list[str] = []
+        index = DiskIndex(_index_directory(layout, warnings), tell=warnings.append)
+        cache = cls(layout, os.path.abspath(root or os.getcwd()), index)
+        cache.warnings = warnings
+        return cache
+
+    @classmethod
+    def in_memory(cls, *, root: str | os.PathLike[str] | None = None) -> Cache:
+        """Return a cache that is gone when it is closed; its blobs are in a temporary directory."""
+        layout = Layout(tempfile.mkdtemp(prefix="dagger-"))
+        return cls(layout, os.path.abspath(root or os.getcwd()), MemoryIndex(), temporary=True)
+
+    @property
+    def stats(self) -> StatIndex:
+        """The digests of files by their stat, as of the last run."""
+        if self._stats is None:
+            place = self._layout.versioned
+            self._stats = StatIndex(place if os.path.isdir(place) else None)
+            self._stats.load(self._pending.get(rows.stats_key(self.root)))
+        return self._stats
+
+    @property
+    def secret(self) -> bytes:
+        """What digests of environment variables are keyed with."""
+        if self._secret is None:
+            try:
+                self._secret = self._layout.read_or_make_secret()
+            except OSError as error:
+                self._warn_unwritable(error)
+                self._secret = os.urandom(32)
+        return self._secret
+
+    def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
+        """Take the advisory lock of a name (a task's key, an output's path); None while somebody holds it."""
+        return try_lock(os.path.join(self._layout.locks, rows.short(name)), shared=shared)
+
+    def records(self, key: str) -> list[Record]:
+        """Return the records of a key, newest first; damaged ones are passed over."""
+        return self.records_many((key,))[key]
+
+    def records_many(self, keys: Iterable[str]) -> dict[str, list[Record]]:
+        """Return the records of many keys at once; a key without any has an empty list."""
+        wanted = list(keys)
+        found = self._pending.get_many(rows.record_key(key) for key in wanted)
+        return {key: rows.read_records(found.get(rows.record_key(key)), key) for key in wanted}
+
+    def add(self, record: Record, fingerprint: Fingerprint | None = None) -> None:
+        """File a record; its blobs are there already. It is written at most half a second later.
+
+        Args:
+            record: Replaces one of the same key, root and discovered reads.
+            fingerprint: What its code is made of, for explaining a later change.
+        """
+        self._change(rows.adding_record(record))
+        if fingerprint is not None:
+            self._change(rows.adding_code(fingerprint))
+
+    def parts(self, fingerprint: str) -> StoredCode | None:
+        """Return what a fingerprint was made of, if that is known."""
+        return rows.read_code(self._pending.get_many, fingerprint)
+
+    def entry(self, root: str, task: str) -> Entry | None:
+        """Return what a task last did."""
+        row = rows.read_entry(self._pending.get(rows.entry_key(root, task)))
+        return row.entry if row is not None else None
+
+    def set_entry(self, root: str, task: str, entry: Entry) -> None:
+        """Remember what a task did."""
+        self._change(rows.setting_entry(root, task, entry))
+
+    def entries(self, root: str) -> dict[str, Entry]:
+        """Return what each task of a root last did."""
+        keys = self._pending.keys(rows.entries_prefix(root))
+        found = map(rows.read_entry, self._pending.get_many(keys).values())
+        return {row.task: row.entry for row in found if row is not None}
+
+    def all_records(self) -> Iterator[Record]:
+        """Return every record, of every root."""
+        for key in self._pending.keys(rows.RECORD):
+            yield from rows.read_records(self._pending.get(key), key.removeprefix(rows.RECORD))
+
+    def forget(
+        self, root: str, tasks: Collection[str] | None, dry_run: bool = False
+    ) -> list[Record]:
+        """Drop the records and entries of tasks of a root; blobs go with the next ``gc``.
+
+        Args:
+            root: The root.
+            tasks: Their identifiers; None for all.
+            dry_run: Only say what would go.
+
+        Returns:
+            The records that were dropped, or would be.
+        """
+        named = None if tasks is None else set(tasks)
+
+        def is_meant(record: Record) -> bool:
+            return record.root == root and (named is None or record.task in named)
+
+        dropped = [record for record in self.all_records() if is_meant(record)]
+        if not dry_run:
+            keys = {record.key for record in dropped}
+            self._change((rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys)
+            forgotten = self.entries(root) if named is None else named
+            self._pending.delete(rows.entry_key(root, task) for task in forgotten)
+        return dropped
+
+    def journal_add(self, root: str, path: str, digest: str) -> None:
+        """Note that a task made a file with this content."""
+        self._change(rows.adding_to_journal(root, path, digest))
+
+    def journal(self, root: str) -> dict[str, str]:
+        """Return each path that a task made below a root, and the digest of what it made last."""
+        keys = self._pending.keys(rows.journal_prefix(root))
+        found = map(rows.read_journal, self._pending.get_many(keys).values())
+        return {row.path: row.digests[-1] for row in found if row is not None}
+
+    def journal_drop(self, root: str, paths: Iterable[str]) -> None:
+        """Forget that files were made: they are gone, or are the user's now."""
+        self._pending.delete(rows.journal_key(root, path) for path in paths)
+
+    def known_digest(self, root: str, path: str, digest: str) -> bool:
+        """Whether a task once made this content at this path, so that it can be made again."""
+        row = rows.read_journal(self._pending.get(rows.journal_key(root, path)))
+        return row is not None and digest in row.digests
+
+    def save(self, path: str, root: str) -> str:
+        """Move a file or directory that is the user's own out of the way; return where it is now.
+
+        Raises:
+            CacheError: It cannot be moved; it is where it was.
+        """
+        if not self._temporary:
+            try:
+                self._layout.create()
+                return move_to_saved(self._layout.saved, path, root)
+            except OSError as error:
+                self._warn_unwritable(error)
+        return move_beside(path)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._stats is not None and self._stats.changed:
+            self._change(rows.setting_stats(self.root, self._stats.dump()))
+        self._pending.flush()
+
+    def close(self) -> None:
+        """Write what waits and let go of all files; the cache can be used again, but for one in memory."""
+        if self._process != os.getpid():
+            return
+        self.flush()
+        self._pending.close()
+        self.blobs.remove_overflow()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def size(self) -> collect.Summary:
+        """Count records, blobs and bytes."""
+        return collect.size(self.all_records(), self.blobs)
+
+    def gc(
+        self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> collect.Summary:
+        """Throw away what is not needed: records by the limits given, and blobs that no record names.
+
+        ``saved/`` is never touched, nor what is younger than ten minutes: another manager may be about to use it.
+
+        Args:
+            max_age: Drop records that no run has used for so many seconds.
+            max_bytes: Drop the records that were not used for longest until the blobs of the rest fit.
+            dry_run: Only count.
+
+        Returns:
+            What went, or would go.
+        """
+        return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
+
+    def verify(self) -> list[collect.Damage]:
+        """Read every row and every blob; drop what is damaged, and say what that was."""
+        found = []
+        if isinstance(self._pending.index, DiskIndex) and (what := self._pending.index.check()):
+            found.append(collect.Damage("index", self._pending.index.directory, what))
+        return found + collect.verify(self._pending, self.blobs)
+
+    def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
+        if not self._is_created:
+            self._is_created = True
+            try:
+                self._layout.create()
+            except OSError as error:
+                self._pending.index = self._degrade(error)
+        self._pending.change(changes)
+
+    def _degrade(self, error: Exception) -> Index:
+        """Go on in memory: what is on disk stays readable where it can be read, what is new is lost at the end."""
+        self._warn_unwritable(error)
+        before = self._pending.index
+        return before if isinstance(before, MemoryIndex) else OverlayIndex(before)
+
+    def _warn_unwritable(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self.warnings.append(
+                f"the cache {self.directory} cannot be written, so this run is not remembered: {error}"
+            )
+
+
+def _index_directory(layout: Layout, warnings: list[str]) -> str:
+    """Where the index goes: beside the blobs, unless that is on a network, where SQLite's locks cannot be relied on."""
+    if not is_network(layout.directory):
+        return layout.index
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for place in (os.path.join(home, "dagger"), f"/var/tmp/dagger-{os.getuid()}"):
+        if not is_network(place):
+            return os.path.join(place, rows.short(os.path.realpath(layout.directory)))
+    warnings.append(
+        f"the cache {layout.directory} is on a network file system, and so is {home}: two runs at once can damage "
+        "its index; name a local directory with DAGGER_CACHE_DIR"
+    )
+    return layout.index
+
+
+def _close_at_exit(cache: Cache) -> None:
+    known = weakref.ref(cache)
+
+    def close() -> None:
+        if (alive := known()) is not None:
+            alive.close()
+
+    atexit.register(close)
+    weakref.finalize(cache, atexit.unregister, close)

@@ -1,0 +1,189 @@
+"""What to throw away, how much there is, and what is damaged; asked for by a person, never by a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dagger.cache import rows
+from dagger.cache.blobs import BlobStore
+from dagger.cache.locks import remove_unused_lock
+from dagger.cache.pending import Pending
+from dagger.cache.records import Output, Record
+from dagger.errors import DamagedError
+
+GRACE = 600.0
+_TEMPORARY = 3600.0
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many records and blobs, and how many bytes in blobs."""
+
+    records: int
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that was not what it should be, and has been dropped.
+
+    Attributes:
+        kind: ``index``, ``row`` or ``blob``.
+        name: Which.
+        what: What is wrong with it.
+    """
+
+    kind: str
+    name: str
+    what: str
+
+
+def blobs_of(record: Record) -> Iterator[tuple[str, int]]:
+    """Return digest and size of each blob that a record needs (the size of a log is not known: -1)."""
+    if record.log_blob:
+        yield record.log_blob, -1
+    for output in record.outputs:
+        yield from _blobs_of(output)
+
+
+def _blobs_of(output: Output) -> Iterator[tuple[str, int]]:
+    if output.kind in ("tree", "glob", "file") and output.members:
+        yield from ((member.digest, member.size) for member in output.members if member.digest)
+    elif output.inline is None and output.kind != "list":
+        yield output.content, output.size
+    for item in output.items:
+        yield from _blobs_of(item)
+
+
+def size(records: Iterable[Record], blobs: BlobStore) -> Summary:
+    """Count what there is."""
+    sizes = [size for _, size, _ in blobs.iter()]
+    return Summary(sum(1 for _ in records), len(sizes), sum(sizes))
+
+
+def gc(
+    pending: Pending,
+    blobs: BlobStore,
+    locks: str,
+    max_age: float | None,
+    max_bytes: int | None,
+    dry_run: bool,
+) -> Summary:
+    """Throw away what ``Cache.gc`` says. Records go first, so that none is left without its blobs by us."""
+    now = time.time()
+    # Blobs before records: a record that comes in between keeps blobs that we do not know of, and those are young.
+    present = list(blobs.iter())
+    records, used = _records_by_use(pending)
+    kept = _within_limits(records, used, now, max_age, max_bytes)
+    dropped = {id(record) for record in records} - {id(record) for record in kept}
+    needed = {digest for record in kept for digest, _ in blobs_of(record)}
+    useless = [it for it in present if it[0] not in needed and it[2] < now - GRACE]
+    if not dry_run:
+        _drop_records(pending, [record for record in records if id(record) in dropped])
+        _drop_code(pending, {record.fingerprint for record in kept})
+        for digest, _, _ in useless:
+            blobs.remove(digest)
+        _sweep(os.path.join(blobs.directory, "tmp"), now - _TEMPORARY)
+        _sweep_locks(locks, now - _DAY)
+    return Summary(len(dropped), len(useless), sum(size for _, size, _ in useless))
+
+
+def verify(pending: Pending, blobs: BlobStore) -> list[Damage]:
+    """Read every row and every blob, drop what is damaged and return it."""
+    found = []
+    for key in pending.keys(""):
+        row = pending.get(key)
+        if row is not None and (what := rows.damage_in(key, row)):
+            found.append(Damage("row", key, what))
+            pending.change([(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)])
+    pending.flush()
+    for digest, _, _ in list(blobs.iter()):
+        try:
+            blobs.open_checked(digest)
+        except DamagedError as error:
+            found.append(Damage("blob", digest, str(error)))
+        except OSError as error:
+            found.append(Damage("blob", digest, f"it cannot be read: {error}"))
+    return found
+
+
+def _gone(_: bytes | None) -> None:
+    return None
+
+
+def _records_by_use(pending: Pending) -> tuple[list[Record], dict[str, float]]:
+    """Return all records, and when each key was last used by a run."""
+    used: dict[str, float] = {}
+    for row in pending.get_many(pending.keys(rows.ENTRY)).values():
+        if (found := rows.read_entry(row)) is not None:
+            used[found.entry.key] = max(found.entry.when, used.get(found.entry.key, 0.0))
+    keys = pending.keys(rows.RECORD)
+    stored = pending.get_many(keys)
+    records = [it for key in keys for it in rows.read_records(stored.get(key), key.removeprefix(rows.RECORD))]
+    return records, used
+
+
+def _within_limits(
+    records: list[Record],
+    used: dict[str, float],
+    now: float,
+    max_age: float | None,
+    max_bytes: int | None,
+) -> list[Record]:
+    def last_use(record: Record) -> float:
+        return max(record.started + record.seconds, used.get(record.key, 0.0))
+
+    kept = []
+    counted: set[str] = set()
+    total = 0
+    for record in sorted(records, key=last_use, reverse=True):
+        age = now - last_use(record)
+        total += sum(size for digest, size in set(blobs_of(record)) if digest not in counted and size > 0)
+        too_old = max_age is not None and age > max_age
+        too_much = max_bytes is not None and total > max_bytes
+        if age < GRACE or not (too_old or too_much):
+            kept.append(record)
+            counted.update(digest for digest, _ in blobs_of(record))
+    return kept
+
+
+def _drop_records(pending: Pending, dropped: list[Record]) -> None:
+    by_key: dict[str, list[Record]] = {}
+    for record in dropped:
+        by_key.setdefault(record.key, []).append(record)
+    for key, several in by_key.items():
+        pending.change([(rows.record_key(key), rows.keeping(lambda it, gone=several: it not in gone))])  # type: ignore[misc]
+    pending.flush()
+
+
+def _drop_code(pending: Pending, fingerprints: set[str]) -> None:
+    codes = pending.keys(rows.CODE)
+    useless = [key for key in codes if key.removeprefix(rows.CODE) not in fingerprints]
+    needed = {
+        part
+        for key, row in pending.get_many(set(codes) - set(useless)).items()
+        for part in rows.part_keys(row)
+    }
+    pending.delete([*useless, *(key for key in pending.keys(rows.PART) if key not in needed)])
+
+
+def _sweep(folder: str, before: float) -> None:
+    with contextlib.suppress(OSError):
+        for item in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                if item.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(item.path)
+
+
+def _sweep_locks(folder: str, before: float) -> None:
+    with contextlib.suppress(OSError):
+        for item in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                if item.stat(follow_symlinks=False).st_mtime < before:
+                    remove_unused_lock(item.path)

@@ -1,0 +1,187 @@
+"""Content digests of files and directories, without reading those that a ``stat`` shows to be unchanged.
+
+The engine asks here for every source and every output, so an unchanged file costs one ``os.stat``.
+
+An entry holds what a file's stat was when its content was digested. As in git's index, a stat proves nothing while
+the file is young: a change within one tick of the file system's clock leaves size and stamps as they are. So
+nothing is kept of a file whose mtime or ctime is less than two seconds before the file system's own now, or in the
+future: it is digested again until it is old enough.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import msgspec
+import xxhash
+
+from dagger.cache.filesystems import FileClock
+from dagger.cache.records import decode, encode
+from dagger.cache.streams import hash_descriptor
+from dagger.cache.trees import collect_members, digest_members
+from dagger.errors import CacheError, DamagedError
+
+_KEPT_DAYS = 90
+_DAY = 86_400
+
+
+class Seen(msgspec.Struct, array_like=True):
+    """What was known of a file when it was digested, and the last day on which somebody asked."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    digest: str
+    day: int
+
+
+class StatIndex:
+    """Remembers the digests of files by their stat.
+
+    Args:
+        directory: Where the file that shows the time may be made, best on the file system of the files.
+        clock: What tells the time of the file system; one on ``directory`` by default.
+    """
+
+    def __init__(self, directory: str | None = None, *, clock: FileClock | None = None) -> None:
+        self._clock = clock or FileClock(directory)
+        self._seen: dict[str, Seen] = {}
+        self._racy_since: dict[int, int] = {}
+        self._today = int(time.time() // _DAY)
+        self.changed = False
+
+    def digest_file(self, path: str) -> str:
+        """Return the digest of a file's content; a link counts by what it leads to.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+            CacheError: It is neither a file nor a directory.
+        """
+        path = path if path[:1] == "/" else os.path.abspath(path)
+        status = os.stat(path)
+        seen = self._seen.get(path)
+        if seen is not None and _is_same(seen, status) and self._is_old(path, status):
+            if seen.day != self._today:
+                seen.day = self._today
+                self.changed = True
+            return seen.digest
+        if not stat.S_ISREG(status.st_mode):
+            return _refuse(path, status)
+        return self._digest(path)
+
+    def digest_path(self, path: str) -> str:
+        """Return the digest of a file, or of a directory: names, contents, executable bits, links.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+            CacheError: Links in it lead in a circle, or something in it is neither file, directory nor link.
+        """
+        if os.path.isdir(path):
+            return digest_members(collect_members(path, self._digest_and_size))
+        return self.digest_file(path)
+
+    def note(self, path: str, digest: str, status: os.stat_result | None = None) -> None:
+        """Learn a digest from somebody who has digested the file, if it can be relied on.
+
+        Args:
+            path: The file.
+            digest: Of its content.
+            status: Its stat from before it was read. Without one, nobody can tell whether the digest is that of
+                the file as it is now, unless the file is young, and then it is not relied on either: nothing is
+                learnt, and an entry that differs is dropped.
+        """
+        path = os.path.abspath(path)
+        if status is None:
+            seen = self._seen.get(path)
+            if seen is not None and seen.digest != digest:
+                del self._seen[path]
+                self.changed = True
+        else:
+            self._learn(path, digest, status, self._now(path, status))
+
+    def load(self, data: bytes | None) -> None:
+        """Take over what ``dump`` wrote; damaged bytes are passed over, they cost reading the files."""
+        if data:
+            try:
+                self._seen = decode(data, dict[str, Seen]) | self._seen
+            except DamagedError:
+                self.changed = True
+
+    def dump(self) -> bytes:
+        """Return everything that is known, without what nobody has asked for in 90 days."""
+        self.changed = False
+        oldest = self._today - _KEPT_DAYS
+        return encode({path: seen for path, seen in list(self._seen.items()) if seen.day >= oldest})
+
+    def _digest_and_size(self, path: str) -> tuple[str, int]:
+        return self.digest_file(path), os.stat(path).st_size
+
+    def _digest(self, path: str) -> str:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor)
+            racy_since = self._now(path, before)
+            digest, size = hash_descriptor(descriptor)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if _stamps(before) == _stamps(after) and size == before.st_size:
+            self._learn(path, digest, before, racy_since)
+        return digest
+
+    def _learn(self, path: str, digest: str, status: os.stat_result, racy_since: int) -> None:
+        if max(status.st_mtime_ns, status.st_ctime_ns) < racy_since:
+            self._seen[path] = Seen(*_stamps(status), digest, self._today)
+            self.changed = True
+        elif self._seen.pop(path, None):
+            self.changed = True
+
+    def _is_old(self, path: str, status: os.stat_result) -> bool:
+        """Whether the stamps lie before what was racy when the clock was last read.
+
+        A clock that was set back since the entry was made shows here. An old reading errs on the safe side.
+        """
+        racy_since = self._racy_since.get(status.st_dev)
+        if racy_since is None:
+            racy_since = self._now(path, status)
+        return max(status.st_mtime_ns, status.st_ctime_ns) < racy_since
+
+    def _now(self, path: str, status: os.stat_result) -> int:
+        racy_since = self._clock.racy_since(path, status.st_dev)
+        self._racy_since[status.st_dev] = racy_since
+        return racy_since
+
+
+def directory_listing_digest(path: str) -> str:
+    """Digest the names in a directory, in no order: what a listing of it can show.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    state = xxhash.xxh3_128(b"listing:1;")
+    for name in sorted(os.fsencode(name) for name in os.listdir(path)):
+        state.update(b"%d:" % len(name))
+        state.update(name)
+    return str(state.hexdigest())
+
+
+def _stamps(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _is_same(seen: Seen, status: os.stat_result) -> bool:
+    return (
+        seen.mtime == status.st_mtime_ns
+        and seen.size == status.st_size
+        and seen.ctime == status.st_ctime_ns
+        and seen.inode == status.st_ino
+    )
+
+
+def _refuse(path: str, status: os.stat_result) -> str:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, "is a directory, not a file", path)
+    raise CacheError(f"{path} is neither a file nor a directory, so it has no digest")

@@ -1,0 +1,118 @@
+"""Where things are in a cache directory, and what makes it private to its owner.
+
+``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory per version of
+the format, so that an older dagger leaves a newer one's alone: ``v1/`` with ``index/``, ``blobs/``, ``locks/`` and
+``secret``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from dagger.cache.locks import wait_for_lock
+from dagger.errors import CacheError
+
+VERSION = "v1"
+_SECRET_LENGTH = 32
+
+
+class Layout:
+    """The paths of one cache directory.
+
+    Args:
+        directory: The outer one, as in ``.dagger``.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.versioned = os.path.join(directory, VERSION)
+        self.blobs = os.path.join(self.versioned, "blobs")
+        self.index = os.path.join(self.versioned, "index")
+        self.locks = os.path.join(self.versioned, "locks")
+        self.saved = os.path.join(directory, "saved")
+        self.secret = os.path.join(self.versioned, "secret")
+
+    def create(self) -> None:
+        """Make what is missing; a directory that is there keeps its mode.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        make_private(self.versioned)
+        ignore = os.path.join(self.directory, ".gitignore")
+        if not os.path.exists(ignore):
+            with open(ignore, "w", encoding="ascii") as file:
+                file.write("*\n")
+
+    def check_owner(self) -> None:
+        """Refuse a cache in which somebody else could plant values, since loading a value can run code.
+
+        Raises:
+            CacheError: It, or its versioned part, is open to others; the message names the command that mends it.
+        """
+        for place in (self.directory, self.versioned):
+            with contextlib.suppress(FileNotFoundError):
+                _check_owner(place)
+
+    def read_or_make_secret(self) -> bytes:
+        """Return the key of digests of environment variables, the same for every process.
+
+        Raises:
+            OSError: There is none and it cannot be written.
+        """
+        if secret := self._read_secret():
+            return secret
+        self.create()
+        with wait_for_lock(os.path.join(self.locks, "secret")):
+            if secret := self._read_secret():
+                return secret
+            secret = os.urandom(_SECRET_LENGTH)
+            beside = f"{self.secret}.{os.getpid()}"
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(secret)
+            os.replace(beside, self.secret)
+            return secret
+
+    def _read_secret(self) -> bytes | None:
+        try:
+            with open(self.secret, "rb") as file:
+                secret = file.read(_SECRET_LENGTH + 1)
+        except OSError:
+            return None
+        return secret if len(secret) == _SECRET_LENGTH else None
+
+
+def make_private(directory: str) -> None:
+    """Make a directory and its missing parents, each for its owner only."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            break
+        directory = parent
+    for path in reversed(missing):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            # Another process was faster; anything but a directory in the way is an error of its own.
+            if not os.path.isdir(path):
+                raise
+
+
+def _check_owner(place: str) -> None:
+    status = os.stat(place)
+    allow = "or set DAGGER_ALLOW_SHARED_CACHE=1 if all who can are trusted"
+    if not stat.S_ISDIR(status.st_mode):
+        raise CacheError(f"{place} is not a directory; name another with DAGGER_CACHE_DIR")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CacheError(
+            f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}"
+        )
+    if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
+        raise CacheError(
+            f"{place} belongs to another user, who could run code as you: "
+            f"chown it, name another with DAGGER_CACHE_DIR, {allow}"
+        )

@@ -1,0 +1,134 @@
+"""Changes to the index that were made but not written yet.
+
+A run makes thousands of small changes; each on its own would cost a transaction. They wait here for at most half a
+second, can be read at once, and go to the index in one transaction, where each is applied to the row as it is
+*then*: what another process wrote meanwhile is not lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from dagger.cache.index import Index, UnavailableError
+
+_T = TypeVar("_T")
+
+Change = Callable[[bytes | None], bytes | None]
+"""Takes the row as it is (None: there is none) and returns what it becomes (None: it goes)."""
+
+DELAY = 0.5
+
+
+class Pending:
+    """An index with changes in front of it; any thread may call.
+
+    Args:
+        index: Where the changes go, until ``recover`` returns another.
+        recover: Called with what was raised when the index could not be used; returns the index to go on with.
+    """
+
+    def __init__(self, index: Index, recover: Callable[[Exception], Index]) -> None:
+        self.index = index
+        self._recover = recover
+        self._changes: dict[str, list[Change]] = {}
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def change(self, changes: Iterable[tuple[str, Change]]) -> None:
+        """Take changes; they are seen by ``get`` at once, and written soon."""
+        with self._lock:
+            for key, change in changes:
+                self._changes.setdefault(key, []).append(change)
+        self._wake.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+
+    def get(self, key: str) -> bytes | None:
+        """Return a row as it will be."""
+        return self.get_many((key,)).get(key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return those of the rows that there are, as they will be."""
+        wanted = list(keys)
+        with self._lock:
+            rows = self._try(lambda index: index.get_many(wanted))
+            waiting = {key: self._changes[key] for key in wanted if key in self._changes}
+            for key, changes in waiting.items():
+                row = _apply(rows.pop(key, None), changes)
+                if row is not None:
+                    rows[key] = row
+        return rows
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the names that begin with ``prefix``, sorted; what waits is written first."""
+        self.flush()
+        return self._try(lambda index: index.keys(prefix))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove rows; what waits is written first."""
+        wanted = list(keys)
+        self.flush()
+        self._try(lambda index: index.delete(wanted))
+
+    def flush(self) -> None:
+        """Write what waits, in one transaction."""
+        with self._lock:
+            changes, self._changes = self._changes, {}
+            if changes:
+                try:
+                    self._try(lambda index: _write(index, changes))
+                except BaseException:
+                    self._changes = {
+                        key: changes.get(key, []) + self._changes.get(key, [])
+                        for key in {**changes, **self._changes}
+                    }
+                    raise
+
+    def close(self) -> None:
+        """Write what waits and let go of the index; it can be used again afterwards."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stopping.set()
+            self._wake.set()
+            thread.join()
+            self._stopping.clear()
+        self.flush()
+        self.index.close()
+
+    def _try(self, work: Callable[[Index], _T]) -> _T:
+        try:
+            return work(self.index)
+        except UnavailableError as error:
+            self.index = self._recover(error)
+            return work(self.index)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="dagger-index", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._stopping.wait(DELAY)
+            self._wake.clear()
+            self.flush()
+
+
+def _apply(row: bytes | None, changes: Iterable[Change]) -> bytes | None:
+    for change in changes:
+        row = change(row)
+    return row
+
+
+def _write(index: Index, changes: dict[str, list[Change]]) -> None:
+    with index.transact():
+        before = index.get_many(changes)
+        after = {key: _apply(before.get(key), several) for key, several in changes.items()}
+        index.set_many({key: row for key, row in after.items() if row not in (None, before.get(key))})
+        index.delete([key for key, row in after.items() if row is None and key in before])
