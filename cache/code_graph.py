@@ -134,8 +134,10 @@ class Settler:
         while len(set(current.values())) > told_apart:
             told_apart = len(set(current.values()))
             current = {id(node): _signature(node, look) for node in knot}
+        # A round tells only of neighbours; that no further one tells more apart makes the set of all of them whole.
+        whole = sorted(set(current.values()))
         for node in knot:
-            node.digest = digest_text("knot", current[id(node)])
+            node.digest = digest_text("knot", current[id(node)], whole)
         for node in knot:
             self._known[_signature(node, lambda other: other.digest)] = node.digest
 
