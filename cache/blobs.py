@@ -1,8 +1,8 @@
 """The bytes of outputs, as plain files named by their digest.
 
-Workers write here without the index: a blob is written beside and renamed into place, so that a reader sees all
-of it or nothing, and any number of processes may publish the same one. The name is a claim that is checked
-whenever bytes are taken out; a crash or a bad disk costs a rerun.
+Workers write here without the index: a blob is written beside and renamed into place, so that a
+reader sees all of it or nothing, and any number of processes may publish the same one. The name is
+a claim that is checked whenever bytes are taken out; a crash or a bad disk costs a rerun.
 
 Layout: ``ab/cdef...`` by digest, ``tmp/`` for what is being written.
 """
@@ -19,30 +19,35 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 import xxhash
-
+from dagger.cache.blob_files import (
+    UNWRITABLE,
+    Signature,
+    is_private,
+    list_folder,
+    make_scratch,
+    place_of,
+    signature_of,
+)
 from dagger.cache.filesystems import FileClock
 from dagger.cache.layout import make_private
 from dagger.cache.records import Member
 from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor
-from dagger.cache.trees import build_tree, collect_members, digest_members
+from dagger.cache.trees import build_tree, collect_members, digest_members, exchange
+
 from dagger.errors import CacheError, DamagedError
 
-UNWRITABLE = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
-)
-
-_Signature = tuple[int, int, int, int]
-
-# Blobs whose digest this process has checked, by path. Stores are made anew for each job, the knowledge stays.
-_checked: dict[str, _Signature] = {}
+# Blobs whose digest this process has checked, by path. Stores are made anew for each job, the
+# knowledge stays.
+_checked: dict[str, Signature] = {}
 _clocks: dict[str, FileClock] = {}
 
 
 class BlobStore:
     """A directory of blobs, made at the first write.
 
-    While it cannot be written (full, read-only), blobs go to a private directory in the system's temporary
-    folder, which every process finds by the store's name; the cache removes it when it is closed.
+    While it cannot be written (full, read-only), blobs go to a private directory in the system's
+    temporary folder, which every process finds by the store's name; the cache removes it when it is
+    closed.
 
     Args:
         directory: Where the blobs are.
@@ -58,9 +63,9 @@ class BlobStore:
 
     @property
     def scratch(self) -> str:
-        """A directory for what is not a blob yet, on the store's file system; it exists when this returns."""
+        """A directory, made when missing, for what is not a blob yet, on the same file system."""
         try:
-            return _scratch(self.directory)
+            return make_scratch(self.directory)
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
@@ -68,13 +73,13 @@ class BlobStore:
 
     def path(self, digest: str) -> str:
         """Where the blob is, or would be."""
-        home = _place(self.directory, digest)
+        home = place_of(self.directory, digest)
         return home if os.path.exists(home) else self._spare(digest) or home
 
     def has(self, digest: str, size: int | None = None) -> bool:
         """Whether a blob of this size is there; its content is not looked at."""
         try:
-            status = os.stat(_place(self.directory, digest))
+            status = os.stat(place_of(self.directory, digest))
         except OSError:
             spare = self._spare(digest)
             if spare is None:
@@ -90,7 +95,7 @@ class BlobStore:
         return digest
 
     def put_file(self, path: str) -> tuple[str, int]:
-        """Keep a copy of a file's content (a clone where the file system can); return its digest and size.
+        """Keep a copy of a file (a clone where the file system can); return its digest and size.
 
         What is digested is the copy, so that a file that changes meanwhile cannot be filed wrongly.
         """
@@ -99,8 +104,13 @@ class BlobStore:
             digest, size = hash_descriptor(source.fileno())
             if self._refresh(digest, size):
                 return digest, size
-            source.seek(0)
-            return self.put_stream(source)
+
+            def fill(blob: BinaryIO) -> None:
+                source.seek(0)
+                if not clone(source.fileno(), blob.fileno()):
+                    shutil.copyfileobj(source, blob, CHUNK)
+
+            return self.put_with(fill)
 
     def put_stream(self, file: BinaryIO) -> tuple[str, int]:
         """Keep what a file holds from its present position on; return its digest and size."""
@@ -110,11 +120,7 @@ class BlobStore:
             file.seek(start)
             shutil.copyfileobj(file, blob, CHUNK)
 
-        def fill_from_descriptor(blob: BinaryIO) -> None:
-            if start or not clone(file.fileno(), blob.fileno()):
-                fill(blob)
-
-        return self.put_with(fill_from_descriptor if _is_real(file) else fill)
+        return self.put_with(fill)
 
     def put_with(self, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
         """Keep what ``fill`` writes to the file that it is given; return the digest and the size.
@@ -150,7 +156,7 @@ class BlobStore:
         return data
 
     def open_checked(self, digest: str) -> str:
-        """Return the path of a blob whose digest was checked, now or earlier with an unchanged stat since.
+        """Return the path of a blob that was checked, now or earlier with the same stat since.
 
         Raises:
             DamagedError: As for ``read``.
@@ -158,21 +164,21 @@ class BlobStore:
         path = self.path(digest)
         with self._reporting(digest), open(path, "rb", buffering=0) as file:
             before = os.fstat(file.fileno())
-            if _checked.get(path) == _signature(before):
+            if _checked.get(path) == signature_of(before):
                 return path
             trusted_before = self._clock().racy_since(path, before.st_dev)
             found, _ = hash_descriptor(file.fileno())
         if found != digest:
             raise self._dropped(digest, path)
         if max(before.st_mtime_ns, before.st_ctime_ns) < trusted_before:
-            _checked[path] = _signature(before)
+            _checked[path] = signature_of(before)
         return path
 
     def restore(self, digest: str, destination: str, *, executable: bool = False) -> None:
         """Put a blob's content at ``destination``, which is replaced at once and whole.
 
-        The content is checked; the file is the user's own (no link to the blob), even where the destination was
-        a symbolic link, which is replaced and not followed.
+        The content is checked; the file is the user's own (no link to the blob), even where the
+        destination was a symbolic link, which is replaced and not followed.
 
         Raises:
             DamagedError: As for ``read``; the destination is as it was.
@@ -190,10 +196,11 @@ class BlobStore:
             raise
 
     def restore_tree(self, members: Sequence[Member], destination: str) -> None:
-        """Put a directory at ``destination``; one that is there is replaced, a link is not followed.
+        """Put a directory at ``destination``, in place of what is there; no link is followed.
 
         Raises:
-            DamagedError: As for ``read``, or a member leads out of the directory; nothing was replaced.
+            DamagedError: As for ``read``, or a member leads out of the directory; nothing was
+                replaced.
         """
         destination = os.path.abspath(destination)
         folder, name = os.path.split(destination)
@@ -202,9 +209,7 @@ class BlobStore:
         try:
             built = os.path.join(beside, "new")
             build_tree(members, built, self._restore_member)
-            if os.path.lexists(destination):
-                os.rename(destination, os.path.join(beside, "old"))
-            os.rename(built, destination)
+            exchange(built, destination, os.path.join(beside, "old"))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -214,7 +219,7 @@ class BlobStore:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 for folder in sorted(os.listdir(place)):
                     if len(folder) == 2:
-                        yield from _blobs_in(os.path.join(place, folder), folder)
+                        yield from list_folder(os.path.join(place, folder), folder)
 
     def remove(self, digest: str) -> None:
         """Delete a blob; one that is gone already is fine."""
@@ -223,17 +228,19 @@ class BlobStore:
 
     def remove_overflow(self) -> None:
         """Delete what went to the temporary folder while the store could not be written."""
-        if _is_private(self.overflow):
+        if is_private(self.overflow):
             shutil.rmtree(self.overflow, ignore_errors=True)
 
     def _spare(self, digest: str) -> str | None:
-        spare = _place(self.overflow, digest)
-        return spare if os.path.exists(spare) and _is_private(self.overflow) else None
+        spare = place_of(self.overflow, digest)
+        return spare if os.path.exists(spare) and is_private(self.overflow) else None
 
     def _overflow_scratch(self) -> str:
-        scratch = _scratch(self.overflow)
-        if not _is_private(self.overflow):
-            raise CacheError(f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own")
+        scratch = make_scratch(self.overflow)
+        if not is_private(self.overflow):
+            raise CacheError(
+                f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own"
+            )
         return scratch
 
     def _publish(
@@ -248,7 +255,7 @@ class BlobStore:
                 digest, size = hash_descriptor(descriptor)
                 os.fchmod(descriptor, 0o444)
             if not self._refresh(digest, size):
-                path = _place(place, digest)
+                path = place_of(place, digest)
                 make_private(os.path.dirname(path))
                 os.replace(beside, path)
             return digest, size
@@ -257,7 +264,7 @@ class BlobStore:
                 os.unlink(beside)
 
     def _refresh(self, digest: str, size: int) -> bool:
-        """Whether the blob is there; if so it is made young, so that gc spares it until its record is written."""
+        """Whether the blob is there; it is made young, so that gc spares it for a while."""
         path = self.path(digest)
         try:
             if os.stat(path).st_size != size:
@@ -291,7 +298,9 @@ class BlobStore:
             shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.unlink(path)
-        return DamagedError(f"the blob {digest} was damaged and has been dropped; its task must run again")
+        return DamagedError(
+            f"the blob {digest} was damaged and has been dropped; its task must run again"
+        )
 
     @contextlib.contextmanager
     def _reporting(self, digest: str) -> Iterator[None]:
@@ -309,44 +318,3 @@ class BlobStore:
         if self.directory not in _clocks:
             _clocks[self.directory] = FileClock(self.directory)
         return _clocks[self.directory]
-
-
-def _place(directory: str, digest: str) -> str:
-    return f"{directory}/{digest[:2]}/{digest[2:]}"
-
-
-def _scratch(place: str) -> str:
-    scratch = os.path.join(place, "tmp")
-    if not os.path.isdir(scratch):
-        make_private(scratch)
-    if not os.access(scratch, os.W_OK):
-        raise PermissionError(errno.EACCES, "not writable", scratch)
-    return scratch
-
-
-def _is_private(place: str) -> bool:
-    try:
-        status = os.lstat(place)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-
-
-def _is_real(file: BinaryIO) -> bool:
-    try:
-        file.fileno()
-    except (OSError, AttributeError):
-        return False
-    return True
-
-
-def _signature(status: os.stat_result) -> _Signature:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _blobs_in(folder: str, prefix: str) -> Iterator[tuple[str, int, float]]:
-    for item in sorted(os.scandir(folder), key=lambda it: it.name):
-        with contextlib.suppress(FileNotFoundError):
-            status = item.stat(follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode):
-                yield prefix + item.name, status.st_size, status.st_mtime

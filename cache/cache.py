@@ -1,11 +1,12 @@
 """The cache of a project: records and blobs, what tasks last did, which files they made.
 
-The one object of this room that the engine holds. Small rows go to the index through ``Pending``, bytes to the
-blobs; nothing in here knows what a task is.
+The one object of this room that the engine holds. Small rows go to the index through ``Pending``,
+bytes to the blobs; nothing in here knows what a task is.
 
-Rows, by the beginning of their names: ``record:<key>`` (all records of a key, newest first), ``code:<fingerprint>``
-and ``part:<digest>`` (what a fingerprint was made of), ``entry:<root>:<task>``, ``journal:<root>:<path>`` and
-``stats:<root>``, with roots, tasks and paths as digests.
+Rows, by the beginning of their names: ``record:<key>`` (all records of a key, newest first),
+``code:<fingerprint>`` and ``part:<digest>`` (what a fingerprint was made of),
+``entry:<root>:<task>``, ``journal:<root>:<path>`` and ``stats:<root>``, with roots, tasks and paths
+as digests.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from dagger.cache import collect, rows
 from dagger.cache.blobs import BlobStore
+from dagger.cache.disk_index import DiskIndex
 from dagger.cache.files import StatIndex
-from dagger.cache.filesystems import is_network
-from dagger.cache.index import DiskIndex, Index, MemoryIndex, OverlayIndex
+from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
 from dagger.cache.pending import Change, Pending
@@ -42,14 +43,23 @@ class Cache:
         root: The root whose files ``stats`` knows.
         blobs: The bytes of outputs.
         stats: The digests of files by their stat.
-        warnings: Sentences for the person who runs this, each said once: what the cache could not do.
+        warnings: Sentences for the person who runs this, each said once: what the cache could not
+            do.
     """
 
-    def __init__(self, layout: Layout, root: str, index: Index, *, temporary: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        root: str,
+        index: Index,
+        *,
+        temporary: bool = False,
+        warnings: list[str] | None = None,
+    ) -> None:
         self.directory = layout.directory
         self.root = root
         self.blobs = BlobStore(layout.blobs)
-        self.warnings: list[str] = []
+        self.warnings = [] if warnings is None else warnings
         self._layout = layout
         self._temporary = temporary
         self._secret: bytes | None = None
@@ -77,7 +87,8 @@ class Cache:
                 ``DAGGER_ALLOW_SHARED_CACHE`` is ``1``.
 
         Raises:
-            CacheError: Others can write the directory, or it is none; the message names the way out.
+            CacheError: Others can write the directory, or it is none; the message names the way
+                out.
         """
         layout = Layout(os.path.abspath(directory))
         if allow_shared is None:
@@ -85,10 +96,8 @@ class Cache:
         if not allow_shared:
             layout.check_owner()
         warnings: list[str] = []
-        index = DiskIndex(_index_directory(layout, warnings), tell=warnings.append)
-        cache = cls(layout, os.path.abspath(root or os.getcwd()), index)
-        cache.warnings = warnings
-        return cache
+        index = DiskIndex(layout.index_directory(warnings.append), tell=warnings.append)
+        return cls(layout, os.path.abspath(root or os.getcwd()), index, warnings=warnings)
 
     @classmethod
     def in_memory(cls, *, root: str | os.PathLike[str] | None = None) -> Cache:
@@ -117,7 +126,7 @@ class Cache:
         return self._secret
 
     def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Take the advisory lock of a name (a task's key, an output's path); None while somebody holds it."""
+        """Take the lock of a name (a key, an output's path); None while it is held elsewhere."""
         return try_lock(os.path.join(self._layout.locks, rows.short(name)), shared=shared)
 
     def records(self, key: str) -> list[Record]:
@@ -186,7 +195,9 @@ class Cache:
         dropped = [record for record in self.all_records() if is_meant(record)]
         if not dry_run:
             keys = {record.key for record in dropped}
-            self._change((rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys)
+            self._change(
+                (rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys
+            )
             forgotten = self.entries(root) if named is None else named
             self._pending.delete(rows.entry_key(root, task) for task in forgotten)
         return dropped
@@ -226,12 +237,14 @@ class Cache:
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._stats is not None and self._stats.changed:
+        # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
+        exists = self._is_created or os.path.isdir(self._layout.versioned)
+        if self._stats is not None and self._stats.changed and exists:
             self._change(rows.setting_stats(self.root, self._stats.dump()))
         self._pending.flush()
 
     def close(self) -> None:
-        """Write what waits and let go of all files; the cache can be used again, but for one in memory."""
+        """Write what waits and let go of all files; one that is in memory ends here."""
         if self._process != os.getpid():
             return
         self.flush()
@@ -247,19 +260,23 @@ class Cache:
     def gc(
         self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False
     ) -> collect.Summary:
-        """Throw away what is not needed: records by the limits given, and blobs that no record names.
+        """Throw away records beyond the limits given, and blobs that no record names.
 
-        ``saved/`` is never touched, nor what is younger than ten minutes: another manager may be about to use it.
+        ``saved/`` is never touched, nor what is younger than ten minutes: another manager may be
+        about to use it.
 
         Args:
             max_age: Drop records that no run has used for so many seconds.
-            max_bytes: Drop the records that were not used for longest until the blobs of the rest fit.
+            max_bytes: Drop the records that were not used for longest until the blobs of the rest
+                fit.
             dry_run: Only count.
 
         Returns:
             What went, or would go.
         """
-        return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
+        return collect.gc(
+            self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run
+        )
 
     def verify(self) -> list[collect.Damage]:
         """Read every row and every blob; drop what is damaged, and say what that was."""
@@ -278,7 +295,7 @@ class Cache:
         self._pending.change(changes)
 
     def _degrade(self, error: Exception) -> Index:
-        """Go on in memory: what is on disk stays readable where it can be read, what is new is lost at the end."""
+        """Go on in memory: what is on disk stays readable, what is new ends with this process."""
         self._warn_unwritable(error)
         before = self._pending.index
         return before if isinstance(before, MemoryIndex) else OverlayIndex(before)
@@ -287,23 +304,9 @@ class Cache:
         if not self._has_warned:
             self._has_warned = True
             self.warnings.append(
-                f"the cache {self.directory} cannot be written, so this run is not remembered: {error}"
+                f"the cache {self.directory} cannot be written, so this run is not remembered: "
+                f"{error}"
             )
-
-
-def _index_directory(layout: Layout, warnings: list[str]) -> str:
-    """Where the index goes: beside the blobs, unless that is on a network, where SQLite's locks cannot be relied on."""
-    if not is_network(layout.directory):
-        return layout.index
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for place in (os.path.join(home, "dagger"), f"/var/tmp/dagger-{os.getuid()}"):
-        if not is_network(place):
-            return os.path.join(place, rows.short(os.path.realpath(layout.directory)))
-    warnings.append(
-        f"the cache {layout.directory} is on a network file system, and so is {home}: two runs at once can damage "
-        "its index; name a local directory with DAGGER_CACHE_DIR"
-    )
-    return layout.index
 
 
 def _close_at_exit(cache: Cache) -> None:

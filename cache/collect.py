@@ -1,4 +1,4 @@
-"""What to throw away, how much there is, and what is damaged; asked for by a person, never by a run."""
+"""What to throw away, how much there is, what is damaged: asked by a person, never by a run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.locks import remove_unused_lock
 from dagger.cache.pending import Pending
 from dagger.cache.records import Output, Record
+
 from dagger.errors import DamagedError
 
 GRACE = 600.0
@@ -45,7 +46,7 @@ class Damage:
 
 
 def blobs_of(record: Record) -> Iterator[tuple[str, int]]:
-    """Return digest and size of each blob that a record needs (the size of a log is not known: -1)."""
+    """Return digest and size of each blob that a record needs (-1 for a log: not known)."""
     if record.log_blob:
         yield record.log_blob, -1
     for output in record.outputs:
@@ -75,9 +76,10 @@ def gc(
     max_bytes: int | None,
     dry_run: bool,
 ) -> Summary:
-    """Throw away what ``Cache.gc`` says. Records go first, so that none is left without its blobs by us."""
+    """Throw away what ``Cache.gc`` says, records first: none is left without its blobs by us."""
     now = time.time()
-    # Blobs before records: a record that comes in between keeps blobs that we do not know of, and those are young.
+    # Blobs before records: a record that comes in between keeps blobs that we do not know of, and
+    # those are young.
     present = list(blobs.iter())
     records, used = _records_by_use(pending)
     kept = _within_limits(records, used, now, max_age, max_bytes)
@@ -101,12 +103,14 @@ def verify(pending: Pending, blobs: BlobStore) -> list[Damage]:
         row = pending.get(key)
         if row is not None and (what := rows.damage_in(key, row)):
             found.append(Damage("row", key, what))
-            pending.change([(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)])
+            pending.change(
+                [(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)]
+            )
     pending.flush()
     for digest, _, _ in list(blobs.iter()):
         try:
             blobs.open_checked(digest)
-        except DamagedError as error:
+        except DamagedError as error:  # noqa: PERF203  (damage is what is looked for)
             found.append(Damage("blob", digest, str(error)))
         except OSError as error:
             found.append(Damage("blob", digest, f"it cannot be read: {error}"))
@@ -125,7 +129,11 @@ def _records_by_use(pending: Pending) -> tuple[list[Record], dict[str, float]]:
             used[found.entry.key] = max(found.entry.when, used.get(found.entry.key, 0.0))
     keys = pending.keys(rows.RECORD)
     stored = pending.get_many(keys)
-    records = [it for key in keys for it in rows.read_records(stored.get(key), key.removeprefix(rows.RECORD))]
+    records = [
+        it
+        for key in keys
+        for it in rows.read_records(stored.get(key), key.removeprefix(rows.RECORD))
+    ]
     return records, used
 
 
@@ -144,7 +152,9 @@ def _within_limits(
     total = 0
     for record in sorted(records, key=last_use, reverse=True):
         age = now - last_use(record)
-        total += sum(size for digest, size in set(blobs_of(record)) if digest not in counted and size > 0)
+        total += sum(
+            size for digest, size in set(blobs_of(record)) if digest not in counted and size > 0
+        )
         too_old = max_age is not None and age > max_age
         too_much = max_bytes is not None and total > max_bytes
         if age < GRACE or not (too_old or too_much):
@@ -157,8 +167,7 @@ def _drop_records(pending: Pending, dropped: list[Record]) -> None:
     by_key: dict[str, list[Record]] = {}
     for record in dropped:
         by_key.setdefault(record.key, []).append(record)
-    for key, several in by_key.items():
-        pending.change([(rows.record_key(key), rows.keeping(lambda it, gone=several: it not in gone))])  # type: ignore[misc]
+    pending.change((rows.record_key(key), rows.without(gone)) for key, gone in by_key.items())
     pending.flush()
 
 

@@ -1,10 +1,11 @@
-"""Content digests of files and directories, without reading those that a ``stat`` shows to be unchanged.
+"""Content digests of files and directories, without reading what a ``stat`` shows unchanged.
 
 The engine asks here for every source and every output, so an unchanged file costs one ``os.stat``.
 
-An entry holds what a file's stat was when its content was digested. As in git's index, a stat proves nothing while
-the file is young: a change within one tick of the file system's clock leaves size and stamps as they are. So
-nothing is kept of a file whose mtime or ctime is less than two seconds before the file system's own now, or in the
+An entry holds what a file's stat was when its content was digested. As in git's index, a stat
+proves nothing while the file is young: a change within one tick of the file system's clock leaves
+size and stamps as they are. So nothing is kept of a file whose mtime or ctime is less than two
+seconds before the file system's own now, or in the
 future: it is digested again until it is old enough.
 """
 
@@ -16,11 +17,11 @@ import time
 
 import msgspec
 import xxhash
-
 from dagger.cache.filesystems import FileClock
 from dagger.cache.records import decode, encode
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
+
 from dagger.errors import CacheError, DamagedError
 
 _KEPT_DAYS = 90
@@ -42,7 +43,8 @@ class StatIndex:
     """Remembers the digests of files by their stat.
 
     Args:
-        directory: Where the file that shows the time may be made, best on the file system of the files.
+        directory: Where the file that shows the time may be made, best on the file system of the
+            files.
         clock: What tells the time of the file system; one on ``directory`` by default.
     """
 
@@ -77,7 +79,8 @@ class StatIndex:
 
         Raises:
             OSError: It is missing or cannot be read.
-            CacheError: Links in it lead in a circle, or something in it is neither file, directory nor link.
+            CacheError: Links in it lead in a circle, or something in it is neither file, directory
+                nor link.
         """
         if os.path.isdir(path):
             return digest_members(collect_members(path, self._digest_and_size))
@@ -89,9 +92,9 @@ class StatIndex:
         Args:
             path: The file.
             digest: Of its content.
-            status: Its stat from before it was read. Without one, nobody can tell whether the digest is that of
-                the file as it is now, unless the file is young, and then it is not relied on either: nothing is
-                learnt, and an entry that differs is dropped.
+            status: Its stat from before it was read. Without one, nobody can tell whether the
+                digest is that of the file as it is now, unless the file is young, and then it is
+                not relied on either: nothing is learnt, and an entry that differs is dropped.
         """
         path = os.path.abspath(path)
         if status is None:
@@ -103,7 +106,7 @@ class StatIndex:
             self._learn(path, digest, status, self._now(path, status))
 
     def load(self, data: bytes | None) -> None:
-        """Take over what ``dump`` wrote; damaged bytes are passed over, they cost reading the files."""
+        """Take over what ``dump`` wrote; damaged bytes are passed over, at the cost of reading."""
         if data:
             try:
                 self._seen = decode(data, dict[str, Seen]) | self._seen
@@ -142,7 +145,8 @@ class StatIndex:
     def _is_old(self, path: str, status: os.stat_result) -> bool:
         """Whether the stamps lie before what was racy when the clock was last read.
 
-        A clock that was set back since the entry was made shows here. An old reading errs on the safe side.
+        A clock that was set back since the entry was made shows here. An old reading errs on the
+        safe side.
         """
         racy_since = self._racy_since.get(status.st_dev)
         if racy_since is None:

@@ -1,4 +1,4 @@
-"""What dagger must know of the file system under a path: is it a network's, and what time is it there."""
+"""What must be known of the file system under a path: is it a network's, what time is it there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,41 @@ import tempfile
 import time
 
 NETWORK_KINDS = frozenset(
-    "nfs nfs3 nfs4 cifs smb2 smb3 smbfs afpfs webdav davfs fuse.davfs2 fuse.sshfs sshfs 9p afs ceph fuse.ceph "
-    "fuse.glusterfs glusterfs lustre gpfs beegfs fhgfs pvfs2 orangefs ocfs2 gfs gfs2 coda ncpfs fuse.s3fs "
-    "fuse.rclone fuse.gcsfuse".split()
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afpfs",
+        "webdav",
+        "davfs",
+        "fuse.davfs2",
+        "fuse.sshfs",
+        "sshfs",
+        "9p",
+        "afs",
+        "ceph",
+        "fuse.ceph",
+        "fuse.glusterfs",
+        "glusterfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "fhgfs",
+        "pvfs2",
+        "orangefs",
+        "ocfs2",
+        "gfs",
+        "gfs2",
+        "coda",
+        "ncpfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.gcsfuse",
+    ]
 )
 
 SECOND = 1_000_000_000
@@ -19,7 +51,7 @@ _RACY_NETWORK = 3600 * SECOND
 
 
 def is_network(path: str) -> bool:
-    """Whether ``path`` (or its nearest existing parent) lies on a network file system, as far as can be told."""
+    """Whether ``path``, which need not exist, is on a network, as far as can be told."""
     return _kind(os.path.realpath(path)) in NETWORK_KINDS
 
 
@@ -60,8 +92,9 @@ def _kind_from_mount(path: str) -> str:
 class FileClock:
     """The file system's own now, seen on a file that is touched for it.
 
-    The clock of a process and the stamps of its files need not agree (a server stamps its own files), and a
-    clock can be set back in between; hence a touch for each question, at 20 microseconds.
+    The clock of a process and the stamps of its files need not agree (a server stamps its own
+    files), and a clock can be set back in between; hence a touch for each question, at 20
+    microseconds.
 
     Args:
         directory: Where the touched file goes; elsewhere when None or not writable.
@@ -77,9 +110,10 @@ class FileClock:
     def racy_since(self, path: str, device: int) -> int:
         """The stamp in nanoseconds from which on a file of ``device`` may still change unnoticed.
 
-        A change in the same tick of the file system's clock leaves the stamps as they are. Two seconds cover
-        the coarsest clock. Where the touched file lies on another device than ``path``, both carry this
-        machine's stamps, unless ``path`` is on a network: then only stamps of an hour ago are trusted.
+        A change in the same tick of the file system's clock leaves the stamps as they are. Two
+        seconds cover the coarsest clock. Where the touched file lies on another device than
+        ``path``, both carry this machine's stamps, unless ``path`` is on a network: then only
+        stamps of an hour ago are trusted.
         """
         now = self._touch()
         if device != self._device and self._is_network(path, device):

@@ -1,8 +1,8 @@
 """Where things are in a cache directory, and what makes it private to its owner.
 
-``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory per version of
-the format, so that an older dagger leaves a newer one's alone: ``v1/`` with ``index/``, ``blobs/``, ``locks/`` and
-``secret``.
+``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory
+per version of the format, so that an older dagger leaves a newer one's alone: ``v1/`` with
+``index/``, ``blobs/``, ``locks/`` and ``secret``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 
+import xxhash
+from dagger.cache.filesystems import is_network
 from dagger.cache.locks import wait_for_lock
+
 from dagger.errors import CacheError
 
 VERSION = "v1"
@@ -47,14 +51,34 @@ class Layout:
                 file.write("*\n")
 
     def check_owner(self) -> None:
-        """Refuse a cache in which somebody else could plant values, since loading a value can run code.
+        """Refuse a cache where others could plant values, since loading one can run code.
 
         Raises:
-            CacheError: It, or its versioned part, is open to others; the message names the command that mends it.
+            CacheError: It, or its versioned part, is open to others; the message names the command
+                that mends it.
         """
         for place in (self.directory, self.versioned):
             with contextlib.suppress(FileNotFoundError):
                 _check_owner(place)
+
+    def index_directory(self, tell: Callable[[str], None]) -> str:
+        """Say where the index goes: beside the blobs, but not on a network, where SQLite's locks fail.
+
+        Args:
+            tell: Called with a sentence where there is only a network.
+        """
+        if not is_network(self.directory):
+            return self.index
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        for place in (os.path.join(home, "dagger"), f"/var/tmp/dagger-{os.getuid()}"):
+            if not is_network(place):
+                named = xxhash.xxh3_128_hexdigest(os.fsencode(os.path.realpath(self.directory)))
+                return os.path.join(place, named)
+        tell(
+            f"the cache {self.directory} is on a network file system, and so is {home}: two runs at "
+            "once can damage its index; name a local directory with DAGGER_CACHE_DIR"
+        )
+        return self.index
 
     def read_or_make_secret(self) -> bytes:
         """Return the key of digests of environment variables, the same for every process.
@@ -96,8 +120,9 @@ def make_private(directory: str) -> None:
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o700)
-        except FileExistsError:
-            # Another process was faster; anything but a directory in the way is an error of its own.
+        except FileExistsError:  # noqa: PERF203  (each part can be there already)
+            # Another process was faster; anything but a directory in the way is an error of its
+            # own.
             if not os.path.isdir(path):
                 raise
 

@@ -1,7 +1,8 @@
 """Advisory locks on files: tried, never waited for.
 
-The engine holds one for a task's key and one for each of its outputs, and hands the descriptor on to whatever
-runs the task, so that an orphan keeps its locks until it is gone. The kernel drops a lock with its last
+The engine holds one for a task's key and one for each of its outputs, and hands the descriptor on
+to whatever runs the task, so that an orphan keeps its locks until it is gone. The kernel drops a
+lock with its last
 holder: there are no stale locks, and no command to remove them.
 """
 
@@ -12,16 +13,23 @@ import fcntl
 import os
 from types import TracebackType
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS, errno.EACCES, errno.EPERM}
+_UNSUPPORTED = {
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+}
 
 
 class Lock:
-    """A lock that is held from ``try_lock`` until ``release``, or until every holder of ``fileno`` is gone.
+    """A lock, held until ``release``, or until every process with its descriptor is gone.
 
     Attributes:
         path: The locked file.
-        guarded: False where the file system offers no locks, or may not be written: then there is nothing to
-            hold, and the work goes on.
+        guarded: False where the file system offers no locks, or may not be written: then there is
+            nothing to hold, and the work goes on.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:
@@ -30,7 +38,7 @@ class Lock:
         self._descriptor = descriptor
 
     def fileno(self) -> int | None:
-        """The descriptor that a child must inherit to hold the lock as well; None if nothing is held."""
+        """The descriptor that a child inherits to hold the lock as well; None if none is held."""
         return self._descriptor
 
     def release(self) -> None:
@@ -43,7 +51,10 @@ class Lock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.release()
 
@@ -95,7 +106,8 @@ def _lock(path: str, operation: int) -> Lock | None:
             if error.errno in _UNSUPPORTED:
                 return Lock(path, None)
             raise
-        # Between open and flock the file may have been removed, and another be locked under its name.
+        # Between open and flock the file may have been removed, and another be locked under its
+        # name.
         if _is_still(path, descriptor):
             return Lock(path, descriptor)
         os.close(descriptor)

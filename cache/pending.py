@@ -1,8 +1,8 @@
 """Changes to the index that were made but not written yet.
 
-A run makes thousands of small changes; each on its own would cost a transaction. They wait here for at most half a
-second, can be read at once, and go to the index in one transaction, where each is applied to the row as it is
-*then*: what another process wrote meanwhile is not lost.
+A run makes thousands of small changes; each on its own would cost a transaction. They wait here for
+at most half a second, can be read at once, and go to the index in one transaction, where each is
+applied to the row as it is *then*: what another process wrote meanwhile is not lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Pending:
 
     Args:
         index: Where the changes go, until ``recover`` returns another.
-        recover: Called with what was raised when the index could not be used; returns the index to go on with.
+        recover: Called with what was raised when the index could not be used; returns the index to
+            go on with.
     """
 
     def __init__(self, index: Index, recover: Callable[[Exception], Index]) -> None:
@@ -130,5 +131,7 @@ def _write(index: Index, changes: dict[str, list[Change]]) -> None:
     with index.transact():
         before = index.get_many(changes)
         after = {key: _apply(before.get(key), several) for key, several in changes.items()}
-        index.set_many({key: row for key, row in after.items() if row not in (None, before.get(key))})
+        index.set_many(
+            {key: row for key, row in after.items() if row not in (None, before.get(key))}
+        )
         index.delete([key for key, row in after.items() if row is None and key in before])

@@ -1,8 +1,8 @@
 """What is remembered of a task, and how it is turned into bytes and back.
 
-Sits between the engine, which fills these structs, and the index, which keeps their bytes. Every row is
-``format (1 byte), flags (1 byte), checksum of the rest (16 bytes), MessagePack``: a flipped bit anywhere is
-noticed here and costs a rerun, never a wrong result.
+Sits between the engine, which fills these structs, and the index, which keeps their bytes. Every
+row is ``format (1 byte), flags (1 byte), checksum of the rest (16 bytes), MessagePack``: a flipped
+bit anywhere is noticed here and costs a rerun, never a wrong result.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     """One entry of a directory or of a set of files.
 
     Attributes:
-        path: Relative, with ``/`` between its parts; one of an empty directory ends in ``/``; the only member
-            of a single file has the path ``""``.
+        path: Relative, with ``/`` between its parts; one of an empty directory ends in ``/``; the
+            only member of a single file has the path ``""``.
         digest: Of the content; ``""`` for a directory and for a link.
         size: Of the content in bytes.
         executable: Whether its owner may execute it.
@@ -70,7 +70,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
         content: The digest of its bytes (of its members for a tree).
         value: The digest of its meaning, or None when its value has none.
         size: In bytes.
-        inline: Its bytes, where they are at most ``INLINE_LIMIT`` long; then there need not be a blob.
+        inline: Its bytes, where they are at most ``INLINE_LIMIT`` long; then there need not be a
+            blob.
         members: Of a tree or a set of files; one with the path ``""`` for a file.
         items: Of a list, in order.
         classes: ``module:qualname`` of the classes in own code that its pickle needs.
@@ -162,9 +163,12 @@ def encode(value: object) -> bytes:
     try:
         body = msgspec.msgpack.encode(value)
     except UnicodeEncodeError:
-        # A file name that is not UTF-8, or a log with stray bytes: Python holds these as lone surrogates.
+        # A file name that is not UTF-8, or a log with stray bytes: Python holds these as lone
+        # surrogates.
         flags = _ESCAPED
-        body = msgspec.msgpack.encode(_each_text(msgspec.to_builtins(value, builtin_types=(bytes,)), _escape))
+        body = msgspec.msgpack.encode(
+            _each_text(msgspec.to_builtins(value, builtin_types=(bytes,)), _escape)
+        )
     tail = bytes((FORMAT, flags))
     return tail + _checksum(tail, body) + body
 

@@ -1,19 +1,20 @@
 """The rows of the index: how each is named, read and changed.
 
-Each ``adding_...`` returns changes for ``Pending``: they are applied to the row as it is when it is written, so that
-two processes that add to one row lose nothing. A row that cannot be read is begun anew.
+Each ``adding_...`` returns changes for ``Pending``: they are applied to the row as it is when it is
+written, so that two processes that add to one row lose nothing. A row that cannot be read is begun
+anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import xxhash
-
 from dagger.cache.pending import Change
 from dagger.cache.records import Entry, Record, decode, encode
+
 from dagger.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class EntryRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JournalRow(msgspec.Struct, frozen=True, array_like=True):
-    """A file that tasks made: its path, and the digests of what they made there, the latest last."""
+    """A file that tasks made: its path, and the digests of what they made, the latest last."""
 
     path: str
     digests: tuple[str, ...]
@@ -101,13 +102,13 @@ def stats_key(root: str) -> str:
 
 
 def read_records(row: bytes | None, key: str) -> list[Record]:
-    """Return the records of a row, newest first, without those that are damaged or filed under a wrong key."""
+    """Return the records of a row, newest first, without those damaged or of another key."""
     found = (_read(data, Record) for data in _read(row, list[bytes]) or ())
     return [record for record in found if record is not None and record.key == key]
 
 
 def adding_record(record: Record) -> Iterator[tuple[str, Change]]:
-    """Put a record before the others of its key; one of the same root and reads can never be found again."""
+    """Put a record before its key's others; one of the same root and reads goes."""
     data = encode(record)
 
     def change(row: bytes | None) -> bytes:
@@ -119,6 +120,11 @@ def adding_record(record: Record) -> Iterator[tuple[str, Change]]:
 
 def _is_same_case(one: Record, other: Record) -> bool:
     return one.root == other.root and set(one.reads) == set(other.reads)
+
+
+def without(gone: Collection[Record]) -> Change:
+    """Change a row of records to those that are not ``gone``."""
+    return keeping(lambda record: record not in gone)
 
 
 def keeping(is_kept: Callable[[Record], bool]) -> Change:
@@ -139,10 +145,15 @@ def adding_code(fingerprint: Fingerprint) -> Iterator[tuple[str, Change]]:
         data = encode(StoredPart(part.name, part.kind, part.digest, part.source))
         names.append(str(xxhash.xxh3_128_hexdigest(data)))
         yield PART + names[-1], _setting(data)
-    yield CODE + fingerprint.digest, _setting(encode(_CodeRow(tuple(names), fingerprint.distributions)))
+    yield (
+        CODE + fingerprint.digest,
+        _setting(encode(_CodeRow(tuple(names), fingerprint.distributions))),
+    )
 
 
-def read_code(get_many: Callable[[Iterable[str]], dict[str, bytes]], fingerprint: str) -> StoredCode | None:
+def read_code(
+    get_many: Callable[[Iterable[str]], dict[str, bytes]], fingerprint: str
+) -> StoredCode | None:
     """Return what a fingerprint was made of; None if any of it is missing."""
     key = CODE + fingerprint
     row = _read(get_many((key,)).get(key), _CodeRow)

@@ -1,4 +1,4 @@
-"""Moving files of the user's own out of a run's way: never lost, never overwritten, never thrown away by us."""
+"""Moving files of the user's own out of a run's way: never lost, overwritten or thrown away."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import time
 
 from dagger.cache.layout import make_private
+
 from dagger.errors import CacheError
 
 
@@ -33,7 +34,7 @@ def move_to_saved(saved: str, path: str, root: str) -> str:
 
 
 def move_beside(path: str) -> str:
-    """Rename ``path`` within its own directory, where the cache has no place for it; return where it is now.
+    """Rename ``path`` within its directory, where the cache has no place; return where it is.
 
     Raises:
         CacheError: It cannot be renamed; it is where it was.
@@ -44,7 +45,9 @@ def move_beside(path: str) -> str:
             target += "-" + os.urandom(4).hex()
         os.rename(path, target)
     except OSError as error:
-        raise CacheError(f"{path} is in the way and cannot be saved: {error}; move it yourself") from error
+        raise CacheError(
+            f"{path} is in the way and cannot be saved: {error}; move it yourself"
+        ) from error
     return target
 
 
@@ -54,7 +57,7 @@ def _fresh(saved: str) -> str:
     for number in range(1, 10_000):
         try:
             os.mkdir(name, 0o700)
-        except FileExistsError:
+        except FileExistsError:  # noqa: PERF203  (several in one second are rare)
             name = f"{stem}-{number}"
         else:
             return name

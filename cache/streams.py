@@ -11,7 +11,7 @@ _FICLONE = 0x40049409
 
 
 def hash_descriptor(descriptor: int) -> tuple[str, int]:
-    """Digest a file from its present position to its end; return the digest and the number of bytes.
+    """Digest a file from its present position on; return the digest and the number of bytes.
 
     Reads rather than maps: a mapped file that somebody truncates meanwhile would kill the process.
     """
@@ -45,7 +45,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def clone(source: int, destination: int) -> bool:
-    """Make ``destination`` share the blocks of ``source`` (copy on write); False where that is not offered."""
+    """Make ``destination`` share the blocks of ``source``; False where that is not offered."""
     try:
         import fcntl
 

@@ -1,7 +1,8 @@
 """A directory as a list of members: how one is walked, what its digest is, how it is built again.
 
-A symbolic link that leads to a place inside its directory is a member by what it says; one that leads out counts
-by what it leads to, so that a tree stands on its own; one that leads nowhere counts by what it says.
+A symbolic link that leads to a place inside its directory is a member by what it says; one that
+leads out counts by what it leads to, so that a tree stands on its own; one that leads nowhere
+counts by what it says.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 
 import xxhash
-
 from dagger.cache.records import Member
+
 from dagger.errors import CacheError, DamagedError
 
 Digester = Callable[[str], tuple[str, int]]
@@ -42,20 +43,24 @@ def collect_members(directory: str, digester: Digester) -> tuple[Member, ...]:
             if stat.S_ISDIR(status.st_mode):
                 real = os.path.realpath(item.path)
                 if real in above:
-                    raise CacheError(f"{item.path}: this link leads back to a directory above it; remove it")
+                    raise CacheError(
+                        f"{item.path}: this link leads back to a directory above it; remove it"
+                    )
                 pending.append((item.path, path + "/", (*above, real)))
             elif stat.S_ISREG(status.st_mode):
                 digest, size = digester(item.path)
                 found.append(Member(path, digest, size, bool(status.st_mode & stat.S_IXUSR)))
             else:
-                raise CacheError(f"{item.path}: neither a file nor a directory, so it cannot be digested")
+                raise CacheError(
+                    f"{item.path}: neither a file nor a directory, so it cannot be digested"
+                )
         if empty and prefix:
             found.append(Member(prefix, "", 0))
     return tuple(sorted(found, key=lambda member: member.path))
 
 
 def _stays_inside(link: str, home: str) -> bool:
-    """Whether a link is kept as a link: it leads nowhere, or by a relative way to a place below ``home``."""
+    """Whether a link stays one: it leads nowhere, or by a relative way to below ``home``."""
     real = os.path.realpath(link)
     if not os.path.exists(real):
         return True
@@ -107,11 +112,28 @@ def build_tree(
 
 
 def _links(members: Sequence[Member]) -> Iterator[tuple[Member, str]]:
-    # A link whose path lies below another's is refused by its order: the outer one is made first by sorting,
-    # so the deepest are made first here, and an outer one then finds its name taken.
+    # A link whose path lies below another's is refused by its order: the outer one is made first by
+    # sorting, so the deepest are made first here, and an outer one then finds its name taken.
     for member in sorted(members, key=lambda it: -it.path.count("/")):
         if member.link is not None:
             yield member, member.link
+
+
+def exchange(built: str, destination: str, old: str) -> None:
+    """Rename ``built`` to ``destination``, and what was there to ``old``; both or neither.
+
+    Raises:
+        OSError: One of them cannot be renamed.
+    """
+    if not os.path.lexists(destination):
+        os.rename(built, destination)
+        return
+    os.rename(destination, old)
+    try:
+        os.rename(built, destination)
+    except OSError:
+        os.rename(old, destination)
+        raise
 
 
 def check_member_path(path: str) -> None:

@@ -1,8 +1,9 @@
-"""The container of a pickled value: its arrays stand outside the pickle, aligned, so that they can be mapped.
+"""The container of a pickled value: arrays stand outside the pickle, aligned for mapping.
 
-Layout: magic (8 bytes), the pickle stream, each buffer at a multiple of 64, a table of (offset, length) pairs, and
-a tail of (start of the table, number of buffers, magic). The table stands last so that a value of any size is
-written in one pass. Anything that does not begin with the magic is read as a plain pickle.
+Layout: magic (8 bytes), the pickle stream, each buffer at a multiple of 64, a table of (offset,
+length) pairs, and a tail of (start of the table, number of buffers, magic). The table stands last
+so that a value of any size is written in one pass. Anything that does not begin with the magic is
+read as a plain pickle.
 
 Loading runs code: whoever calls ``load`` has checked the digest of what it loads.
 """
@@ -51,7 +52,9 @@ def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None
     """Write a value to a file that stands at its start."""
     buffers: list[memoryview] = []
     file.write(MAGIC)
-    pickler_factory(file, protocol=5, buffer_callback=lambda buffer: _keep_inside(buffer, buffers)).dump(value)
+    pickler_factory(
+        file, protocol=5, buffer_callback=lambda buffer: _keep_inside(buffer, buffers)
+    ).dump(value)
     end = file.tell()
     table = []
     for buffer in buffers:
@@ -66,7 +69,7 @@ def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None
 
 
 def _keep_inside(buffer: PickleBuffer, buffers: list[memoryview]) -> bool:
-    """Set a buffer aside, or say that it stays in the stream: small ones, and those that are not of one piece."""
+    """Set a buffer aside, or say that it stays in the stream: if small, or not of one piece."""
     try:
         raw = buffer.raw()
     except BufferError:
@@ -78,7 +81,7 @@ def _keep_inside(buffer: PickleBuffer, buffers: list[memoryview]) -> bool:
 
 
 def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFactory) -> object:
-    """Read a value from bytes, or from a file, whose arrays are then mapped: read when touched, written to alone.
+    """Read a value from bytes, or from a file, whose arrays are then mapped copy on write.
 
     Args:
         source: The container itself, or the path of one; its digest must have been checked.
@@ -89,7 +92,9 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
     """
     if isinstance(source, bytes):
         data = memoryview(source)
-        return _load(data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end])))
+        return _load(
+            data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end]))
+        )
     with open(source, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             file.seek(0)
@@ -139,7 +144,7 @@ class _Reader(io.RawIOBase):
         self._at += len(piece)
         return len(piece)
 
-    def readline(self, size: int | None = -1) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:  # noqa: ARG002
         raise io.UnsupportedOperation("protocol 5 has no lines")
 
     def read(self, size: int | None = -1) -> bytes:

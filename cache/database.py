@@ -1,0 +1,90 @@
+"""How diskcache is set up, and how its database is opened for reading past it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_PATIENCE = 60.0
+
+
+@cache
+def _disk_class() -> Any:
+    import sqlite3
+
+    import diskcache
+
+    class RawDisk(diskcache.Disk):  # type: ignore[misc]
+        """Names are str, values bytes in their row; anything else is refused, never pickled."""
+
+        def put(self, key: object) -> tuple[str, bool]:
+            if type(key) is not str:
+                raise TypeError(f"a name in the index is a str, not {type(key).__name__}")
+            return key, True
+
+        def get(self, key: object, raw: bool) -> object:
+            if not raw:
+                raise TypeError("the index holds a pickled name; it is not read")
+            return key
+
+        def store(
+            self,
+            value: object,
+            read: bool,
+            key: object = None,  # noqa: ARG002
+        ) -> tuple[int, int, None, object]:
+            if type(value) is not bytes or read:
+                raise TypeError(f"a row of the index is bytes, not {type(value).__name__}")
+            return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
+
+        def fetch(
+            self,
+            mode: int,
+            filename: object,
+            value: object,
+            read: bool,  # noqa: ARG002
+        ) -> bytes:
+            if mode != diskcache.core.MODE_RAW or type(value) is not bytes or read:
+                raise TypeError("the index holds a row that is not plain bytes; it is not read")
+            return value
+
+    return RawDisk
+
+
+def open_store(directory: str) -> Any:
+    """Open the diskcache in a directory for writing; it is made when missing."""
+    import diskcache
+
+    return diskcache.Cache(
+        directory,
+        timeout=_PATIENCE,
+        disk=_disk_class(),
+        eviction_policy="none",
+        cull_limit=0,
+        size_limit=2**62,
+        disk_min_file_size=2**62,
+        sqlite_mmap_size=0,
+    )
+
+
+def connect(database: str) -> sqlite3.Connection:
+    """Open an existing database for reading, whether or not its directory can be written."""
+    import sqlite3
+
+    # A database in a read-only directory has no place for the files that a log of writes needs.
+    alone = not os.access(os.path.dirname(database), os.W_OK) and not os.path.exists(
+        database + "-wal"
+    )
+    mode = "mode=ro&immutable=1" if alone else "mode=rw"
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(database))}?{mode}",
+        uri=True,
+        timeout=_PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+    )
