@@ -181,6 +181,10 @@ class AbstractDatum(ABC):
             self._known_quickhash = now
         return known is None or known == now
 
+    def _sources(self) -> list[AbstractDatum]:
+        """Return the data in it that no task makes."""
+        return [] if self.parents else [self]
+
     def _adopt(self, task: AbstractTask) -> None:
         """Make a task one of the parents, once."""
         if not any(parent is task for parent in self.parents):

@@ -54,7 +54,9 @@ class DatumList(AbstractDatum):
         self.datums: list[AbstractDatum] = [] if datums is None else _checked(datum_type, datums)
         self._are_given = datums is not None
         self._are_known = datums is not None
-        super().__init__(parent)
+        super().__init__()
+        if parent is not None:
+            self._adopt(parent)
         if pointer is not None:
             self.populate(pointer)
             self.verify_available()
@@ -157,6 +159,11 @@ class DatumList(AbstractDatum):
     def _verify_quickhash(self, update: bool = False) -> bool:
         same = [member._verify_quickhash(update) for member in self.datums]
         return self.state is DatumState.AVAILABLE and all(same)
+
+    def _sources(self) -> list[AbstractDatum]:
+        if not self.datums:
+            return super()._sources()
+        return [source for member in self.datums for source in member._sources()]
 
     def _adopt(self, task: AbstractTask) -> None:
         super()._adopt(task)

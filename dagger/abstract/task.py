@@ -254,8 +254,8 @@ class AbstractTask(ABC):
                 task.sync(recursive=False)
             return
         for datum in self.inputs.values():
-            if not datum.parents:
-                datum.sync()
+            for source in datum._sources():
+                source.sync()
         for datum in self.outputs.values():
             datum.sync()
         if self.state is TaskState.COMPLETE and not self._still_holds():

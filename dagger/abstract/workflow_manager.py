@@ -147,10 +147,7 @@ class AbstractManager(ABC):
             while self._advance():
                 pass
         except BaseException:
-            self._interrupt()
-            ended, self.running = self.running, []
-            for task in ended:
-                self._file(task)
+            self._end_early()
             raise
         return None
 
@@ -172,14 +169,24 @@ class AbstractManager(ABC):
             if task.state is not state:  # it ran elsewhere, and its twin here has not heard
                 task.update_state(state)
             self.running.remove(task)
-            self._file(task)
-            if state is TaskState.COMPLETE:
-                self._release(task)
+            self._settle(task)
         if any(state is TaskState.WAITING for _, state in ended):
             raise KeyboardInterrupt("a task was interrupted")
         return bool(ended)
 
-    def _release(self, task: AbstractTask) -> None:
+    def _end_early(self) -> None:
+        try:
+            self._interrupt()
+        finally:
+            ended, self.running = self.running, []
+            for task in ended:
+                self._settle(task)
+
+    def _settle(self, task: AbstractTask) -> None:
+        """File a task that ended; when it is complete, what waited for it may be ready."""
+        self._file(task)
+        if task.state is not TaskState.COMPLETE:
+            return
         for dependent in self.adj_list[task]:
             self._unmet[dependent] -= 1
             if not self._unmet[dependent] and dependent in self.waiting:
@@ -188,9 +195,11 @@ class AbstractManager(ABC):
 
     def _launch(self) -> bool:
         chosen = list(self._choose_tasks(list(self.ready))) if self.ready else []
-        if not chosen and not self.running and not self.failed:
+        if not (chosen or self.running) and (self.ready or not self.failed):
             self._explain_stall()
         for task in chosen:
+            if task not in self.ready:
+                raise TaskError(f"task {task.identifier!r} was chosen but is not ready")
             self.ready.remove(task)
             self.running.append(task)
             task.update_state(TaskState.RUNNING)
@@ -216,19 +225,25 @@ class AbstractManager(ABC):
                 task.update_state(TaskState.WAITING)
 
     def _refuse_missing_sources(self) -> None:
-        for task in self.waiting:
+        for task in self._in_order(self.waiting):
             for name, datum in task.inputs.items():
-                if not datum.parents and not datum.verify_available():
-                    raise RefusedError(
-                        f"task {task.identifier!r}: input {name!r} is not there, "
-                        f"and no task makes it: {datum!r}"
-                    )
+                for source in datum._sources():
+                    if not source.verify_available():
+                        raise RefusedError(
+                            f"task {task.identifier!r}: input {name!r} is not there, "
+                            f"and no task makes it: {source!r}"
+                        )
+            self.waiting.remove(task)
+            self._file(task)  # a source may have come since it was last looked at
+
+    def _in_order(self, tasks: set[AbstractTask]) -> list[AbstractTask]:
+        return [task for task in self._unmet if task in tasks]
 
     def _explain_stall(self) -> None:
         if self.ready:
             names = ", ".join(repr(task.identifier) for task in self.ready)
             raise TaskError(f"nothing runs, yet none of the ready tasks was chosen: {names}")
-        for task in self.waiting:
+        for task in self._in_order(self.waiting):
             for name, datum in task.inputs.items():
                 if datum.state is not DatumState.AVAILABLE and not self._unmet[task]:
                     raise TaskError(
