@@ -27,7 +27,9 @@ import sys
 import time
 import zlib
 
-if __name__ == "__main__":  # isolated, so that nothing in the folder can stand for a standard module
+if (
+    __name__ == "__main__"
+):  # isolated, so that nothing in the folder can stand for a standard module
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
 from process_groups import (  # type: ignore[import-not-found]
@@ -47,10 +49,19 @@ HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (
 DESCRIPTORS_AT_ONCE = 200  # the kernel takes 253 in one message
 
 _MARK = "DAGGER_SCRIPT"
-_LINGER = 0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
+_LINGER = (
+    0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
+)
 _HOPELESS = 5.0  # seconds after SIGKILL; what is still there then sleeps in the kernel
 _LONGEST_ARGUMENT = 120_000  # Linux takes 128 KiB for one, whatever the limit for all
-_RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
+_RESET = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
 
 
 class Job:
@@ -260,7 +271,9 @@ class Guardian:
         """Lists what there is of a script; a group's members elsewhere than on Linux are not listed."""
         roots = [] if job.end is not None else [job.pid]
         roots += [
-            child for child in children(os.getpid()) if child not in self.running and self._owns(job, child)
+            child
+            for child in children(os.getpid())
+            if child not in self.running and self._owns(job, child)
         ]
         return [pid for root in roots for pid in (root, *descendants(root))]
 

@@ -218,16 +218,27 @@ class ScriptRunner:
                 self._forget()
             else:
                 return
-        raise TaskError("the guardian of the scripts ends as soon as it is started; its own words are above")
+        raise TaskError(
+            "the guardian of the scripts ends as soon as it is started; its own words are above"
+        )
 
     def _start(self) -> socket.socket:
         import subprocess
 
         if not sys.executable:
-            raise DaggerError("scripts need a Python to run their guardian, but sys.executable is empty")
+            raise DaggerError(
+                "scripts need a Python to run their guardian, but sys.executable is empty"
+            )
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-I", "-S", _GUARDIAN, str(theirs.fileno()), str(os.getpid())]
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                _GUARDIAN,
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ]
             self._guardian = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
@@ -258,7 +269,9 @@ class ScriptRunner:
             said = _hear(connection)
             if said[0] == "refused":
                 _, why, name = said
-                raise TaskError(f"{argv[0]} cannot be started: {why}" + (f": {name}" if name else ""))
+                raise TaskError(
+                    f"{argv[0]} cannot be started: {why}" + (f": {name}" if name else "")
+                )
             pid = said[1]
             assert isinstance(pid, int)
             if on_start is not None:

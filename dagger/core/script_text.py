@@ -1,0 +1,205 @@
+"""A script's text: its placeholders, and how paths are put in so that no name is ever executed.
+
+`ScriptTask` holds the dedented text, `checks` asks for its `placeholders` before anything runs, and
+`render` fills them in. Where each one stands is told by `dagger.core.shell_lexer`; a path then goes in
+as it is when it is plain, and quoted for its place when it is not. Where the place cannot be told, only
+a plain path goes in.
+
+Passing paths in variables (``"$input"``) was weighed: an exported function or a here-document for
+another shell would find them unset, and what runs would not be what one reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from dagger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from dagger.core.shell_lexer import Place
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^\W\d][\w-]*)\}|[{}]")
+_PLAIN = re.compile(r"(?!-)[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]", re.ASCII)
+_DOUBLE = re.compile(r'[\\"$`]')
+_RESERVED = frozenset(
+    "case coproc do done elif else esac fi for function if in select then time until while".split()
+)
+
+
+def dedent_script(script: str) -> str:
+    """Returns a script without its common margin, nor empty lines around it; it ends with one newline.
+
+    This is the text that counts in a key, and that runs.
+    """
+    lines = script.split("\n")
+    margin: str | None = None
+    for line in lines:
+        if line.strip():
+            indent = line[: len(line) - len(line.lstrip(" \t"))]
+            margin = indent if margin is None else _common(margin, indent)
+    width = len(margin or "")
+    # An empty line may hold a part of the margin; spaces beyond it may be data, as in a quoted text.
+    cut = [
+        line[width:] if line.strip() else line[len(_common(line, margin or "")) :] for line in lines
+    ]
+    while cut and not cut[0].strip():
+        del cut[0]
+    while cut and not cut[-1].strip():
+        del cut[-1]
+    return "\n".join(cut) + "\n"
+
+
+def _common(one: str, other: str) -> str:
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        length += 1
+    return one[:length]
+
+
+def placeholders(script: str) -> frozenset[str]:
+    """Returns the names in braces.
+
+    Raises:
+        RefusedError: A brace stands alone, or a placeholder stands where no path can; it shows the line.
+    """
+    return frozenset(place.name for place in _read(script)[1])
+
+
+def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:
+    """Returns the text for the shell, with a path, or several, for each placeholder.
+
+    Args:
+        script: The text with its placeholders, and doubled braces.
+        values: By name, a path or a sequence of paths.
+
+    Raises:
+        RefusedError: As `placeholders`, or a name has no value, or a value that is not plain cannot be
+            put in its place safely.
+    """
+    pieces, places = _read(script)
+    rendered = [pieces[0]]
+    filled: list[str] = []
+    for place, piece in zip(places, pieces[1:], strict=True):
+        if place.name not in values:
+            raise _refused(place, f"{{{place.name}}} has no value; {_DOUBLED}")
+        filled.append(_fill(place, values[place.name]))
+        rendered += filled[-1], piece
+    for place in places:
+        _check_delimiter(place, filled)
+    return "".join(rendered)
+
+
+_DOUBLED = "a brace of the shell's own is written twice, {{ and }}"
+
+
+@lru_cache(maxsize=256)
+def _read(script: str) -> tuple[list[str], list[Place]]:
+    """Splits a script at its placeholders, and tells where each stands."""
+    from dagger.core.shell_lexer import MARK, find_places
+
+    if "\0" in script:
+        raise RefusedError("a script cannot hold the character NUL")
+    names: list[str] = []
+
+    def undouble(match: re.Match[str]) -> str:
+        if match[1]:
+            names.append(match[1])
+            return MARK
+        if len(match[0]) == 2:
+            return match[0][0]
+        number = script.count("\n", 0, match.start())
+        line = script.split("\n")[number].strip()
+        raise RefusedError(
+            f"script line {number + 1}: {line}\n  a single {match[0]} here: {_DOUBLED}"
+        )
+
+    text = _BRACES.sub(undouble, script)
+    return text.split(MARK), find_places(text, names)
+
+
+def _fill(place: Place, value: str | Sequence[str]) -> str:
+    from dagger.core.shell_lexer import Where
+
+    paths = [value] if isinstance(value, str) else list(value)
+    if any("\0" in path for path in paths):
+        raise _refused(place, f"a path for {{{place.name}}} holds the character NUL")
+    if place.where is Where.COMMENT:
+        return " ".join(_NOT_PLAIN.sub("?", path) for path in paths)
+    if place.one and len(paths) != 1:
+        raise _refused(
+            place,
+            f"{{{place.name}}} is {len(paths)} paths, and in {place.one} there is room for one; "
+            "let it stand alone, or loop: for path in {" + place.name + "}; do ... done",
+        )
+    if place.only_plain:
+        for path in paths:
+            if not _PLAIN.fullmatch(path):
+                raise _refused(
+                    place,
+                    f"{{{place.name}}} is {path!r}, which must be quoted, but {place.only_plain}; "
+                    + (
+                        f"set path={{{place.name}}} before, and use $path"
+                        if place.here_line
+                        else "rename it"
+                    ),
+                )
+        return " ".join(paths)
+    return " ".join(
+        _quoted(place, path, place.starts_word or number > 0) for number, path in enumerate(paths)
+    )
+
+
+def _quoted(place: Place, path: str, starts_word: bool) -> str:
+    """Quotes one path for its place."""
+    from dagger.core.shell_lexer import Where
+
+    if starts_word and (path.startswith("-") or (place.redirected and path.isdigit())):
+        path = "./" + path  # not an option, not a descriptor
+    if place.where is Where.BARE:
+        text = path if _goes_bare(place, path, starts_word) else _single(path)
+    elif place.where is Where.DOUBLE:
+        text = '""' * place.after_name + _DOUBLE.sub(r"\\\g<0>", path)
+    elif _PLAIN.fullmatch(path):
+        text = path
+    elif place.where is Where.SINGLE:
+        text = path.replace("'", "'\\''")
+    else:
+        # Left and entered again, so that a shell that does not know $'...' reads the name alike.
+        text = "'" + _single(path) + "$'"
+    return re.sub(r"[\\`$]", r"\\\g<0>", text) if place.in_backticks else text
+
+
+def _goes_bare(place: Place, path: str, starts_word: bool) -> bool:
+    """Tells whether a path means itself without quotes: plain, and not taken for a part of the grammar."""
+    if not _PLAIN.fullmatch(path) or place.after_name:
+        return False
+    if starts_word and (path.isdigit() or "=" in path or path in _RESERVED):
+        return False  # 2>out, name=value, done
+    return not (place.in_braces and ("," in path or ".." in path))
+
+
+def _single(path: str) -> str:
+    return "'" + path.replace("'", "'\"'\"'") + "'"
+
+
+def _check_delimiter(place: Place, filled: Sequence[str]) -> None:
+    """Refuses a path that would end the here-document that it stands in."""
+    if place.here_line is None:
+        return
+    delimiter, line, first = place.here_line
+    for number in range(line.count("\0")):
+        line = line.replace("\0", filled[first + number], 1)
+    if line == delimiter:
+        raise _refused(
+            place, f"this line would end the here-document, as it reads {delimiter!r} then"
+        )
+
+
+def _refused(place: Place, why: str) -> RefusedError:
+    return RefusedError(f"script line {place.line}: {place.source}\n  {why}")
