@@ -46,6 +46,7 @@ def digest_value(
     *,
     path: str = "value",
     code: Callable[[object], Digest] | None = None,
+    instances: set[type] | None = None,
 ) -> Digest:
     """Digest a value by its meaning.
 
@@ -53,6 +54,8 @@ def digest_value(
         value: Anything. It must not change meanwhile.
         path: What the value is called in an error.
         code: Digests functions, and classes as values; by default their fingerprint.
+        instances: Is given the classes of all that the value is made of, but for the plainest builtins: an instance
+            counts by its class's name and its state, so whoever must count the class's code learns of it here.
 
     Raises:
         UndigestibleError: A part of the value has no digest. It names the path to that part.
@@ -60,7 +63,11 @@ def digest_value(
     leaf = LEAVES.get(type(value))
     if leaf is not None:
         return xxh3_128_hexdigest(leaf(value))
-    return xxh3_128_hexdigest(_Walk(path, code or _fingerprint).encode(value))
+    walk = _Walk(path, code or _fingerprint)
+    encoding = walk.encode(value)
+    if instances is not None:
+        instances |= walk.kinds
+    return xxh3_128_hexdigest(encoding)
 
 
 def register_digest(kind: type[_T], digest: Callable[[_T], Any]) -> None:
@@ -103,6 +110,7 @@ class _Walk:
     def __init__(self, path: str, code: Code) -> None:
         self._path = path
         self._code = code
+        self.kinds: set[type] = set()
         self._known: dict[int, tuple[bytes, object]] = {}
         self._open: dict[int, Branch] = {}
         self._trail: list[Branch] = []
@@ -142,6 +150,7 @@ class _Walk:
                     branch.cyclic = True
                     branch.low = min(branch.low, target.index)
                     continue
+                self.kinds.add(type(child))
                 opened = digest_kinds.open_value(child, self._code)
                 if type(opened) is Branch:
                     self._enter(identity, child, opened)
