@@ -1,8 +1,9 @@
 """A code object's instructions, in one form for every Python from 3.10 on.
 
-The compiler lays out the same meaning in several ways: it fuses neighbours that share a line (3.13), pads with NOP
-where a line would vanish, and threads a jump to a jump only within one line. `decode` undoes what depends on lines
-alone, so that `code_digests` and `reach` see the same instructions however the source was formatted.
+The compiler lays out the same meaning in several ways: it fuses neighbours that share a line
+(3.13), pads with NOP where a line would vanish, and threads a jump to a jump only within one line.
+`decode` undoes what depends on lines alone, so that `code_digests` and `reach` see the same
+instructions however the source was formatted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dis
 import opcode
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ if _VERSION >= (3, 13):
 elif _VERSION >= (3, 11):
     _CACHES = dict(enumerate(opcode._inline_cache_entries))  # type: ignore[attr-defined]
 
-_RELATIVE = frozenset(dis.hasjrel)
 _ABSOLUTE = frozenset(dis.hasjabs)
 _FUSED = {
     "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
@@ -41,13 +41,28 @@ _RENAMED = {
     "POP_JUMP_FORWARD_IF_NOT_NONE": "POP_JUMP_IF_NOT_NONE",
     "POP_JUMP_BACKWARD_IF_NOT_NONE": "POP_JUMP_IF_NOT_NONE",
 }
-_HAS_CONST = frozenset(dis.opname[code] for code in dis.hasconst) | {"LOAD_CONST"}
-_HAS_NAME = frozenset(dis.opname[code] for code in dis.hasname)
-_HAS_LOCAL = frozenset(dis.opname[code] for code in dis.haslocal) | {"LOAD_FAST", "STORE_FAST"}
-_HAS_FREE = frozenset(dis.opname[code] for code in dis.hasfree)
-_SHIFTED_NAMES = {"LOAD_GLOBAL": 1} if _VERSION >= (3, 11) else {}
+_SHIFTS: dict[int, int] = {}
+if _VERSION >= (3, 11):
+    _SHIFTS[dis.opmap["LOAD_GLOBAL"]] = 1
 if _VERSION >= (3, 12):
-    _SHIFTED_NAMES = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 2}
+    _SHIFTS[dis.opmap["LOAD_ATTR"]] = 1
+    _SHIFTS[dis.opmap["LOAD_SUPER_ATTR"]] = 2
+
+
+def _kind(number: int, name: str) -> str:
+    if name in _FUSED or name == "RETURN_CONST":
+        return "fused"
+    groups = {
+        "jump": (*dis.hasjrel, *dis.hasjabs),
+        "const": dis.hasconst,
+        "name": dis.hasname,
+        "local": dis.haslocal,
+        "free": dis.hasfree,
+    }
+    for kind, group in groups.items():
+        if number in group:
+            return kind
+    return "plain" if number >= dis.HAVE_ARGUMENT else "none"
 
 
 class Operation(NamedTuple):
@@ -59,7 +74,8 @@ class Operation(NamedTuple):
         operand: The constant, name or variable's name itself, or the plain argument.
         extra: Bits of the argument beside the operand, as LOAD_GLOBAL's "and push a NULL".
         target: Index of the instruction that a jump leads to, else -1.
-        handler: (index of the handler's first instruction, stack depth, lasti) while protected, else None.
+        handler: (index of the handler's first instruction, stack depth, lasti) while protected,
+            else None.
     """
 
     name: str
@@ -70,27 +86,37 @@ class Operation(NamedTuple):
     handler: tuple[int, int, bool] | None = None
 
 
+_KINDS = tuple(_kind(number, name) for number, name in enumerate(dis.opname))
+_NAMES = tuple(_RENAMED.get(name, name) for name in dis.opname)
+_JUMPS = {
+    number: Operation(_NAMES[number], "jump", None)
+    for number, kind in enumerate(_KINDS)
+    if kind == "jump"
+}
+
+
 def decode(code: CodeType) -> list[Operation]:
     """Decode a code object's instructions."""
-    raw = list(_raw(code.co_code))
-    variable = _variable_names(code)
     found: list[Operation] = []
     index_of: dict[int, int] = {}
-    targets: list[int] = []
+    jumps: list[tuple[int, int]] = []
     offsets: list[int] = []
-    for first, offset, number, argument in raw:
-        index = len(found)
-        index_of[first] = index
-        index_of[offset] = index
-        operations, target = _operations(code, variable, offset, number, argument)
-        found.extend(operations)
-        targets.extend([target] * len(operations))
-        offsets.extend([offset] * len(operations))
-    handlers = _handlers(code, offsets, index_of)
-    for index, target in enumerate(targets):
-        if target >= 0 or handlers:
-            goal = index_of[target] if target >= 0 else -1
-            found[index] = found[index]._replace(target=goal, handler=handlers[index] if handlers else None)
+    decoder = _Decoder(code)
+    for first, offset, number, argument in _raw(code.co_code):
+        # A jump may lead to the prefixes of an instruction or, past them, to itself.
+        index_of[first] = index_of[offset] = len(found)
+        kind = _KINDS[number]
+        if kind == "jump":
+            jumps.append((len(found), _target(offset, number, argument)))
+            found.append(_JUMPS[number])
+        elif kind == "fused":
+            found.extend(decoder.fused(number, argument))
+        else:
+            found.append(decoder.operation(number, argument))
+        offsets.extend([offset] * (len(found) - len(offsets)))
+    for index, target in jumps:
+        found[index] = found[index]._replace(target=index_of[target])
+    _protect(found, code, offsets, index_of)
     _settle_stores(found)
     return found
 
@@ -98,62 +124,67 @@ def decode(code: CodeType) -> list[Operation]:
 def _raw(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield (offset with prefixes, offset, opcode, argument) without prefixes and inline caches."""
     extended = 0
-    first = 0
-    skip = 0
-    for offset in range(0, len(data), 2):
-        if skip:
-            skip -= 1
-            first = offset + 2
-            continue
+    first = offset = 0
+    end = len(data)
+    while offset < end:
         number = data[offset]
         argument = data[offset + 1] | extended
         if number == _EXTENDED_ARG:
             extended = argument << 8
+            offset += 2
             continue
         yield first, offset, number, argument
         extended = 0
-        first = offset + 2
-        skip = _CACHES.get(number, 0)
+        offset = first = offset + 2 + 2 * _CACHES.get(number, 0)
 
 
-def _operations(
-    code: CodeType, variable: Any, offset: int, number: int, argument: int
-) -> tuple[tuple[Operation, ...], int]:
-    name = dis.opname[number]
-    if name in _FUSED:
+def _target(offset: int, number: int, argument: int) -> int:
+    if number in _ABSOLUTE:
+        return argument * 2
+    distance = -argument if "JUMP_BACKWARD" in dis.opname[number] else argument
+    cached = _CACHES.get(number, 0) if _VERSION >= (3, 12) else 0
+    return offset + 2 + 2 * (distance + cached)
+
+
+class _Decoder:
+    """Knows what an instruction's argument stands for in one code object."""
+
+    def __init__(self, code: CodeType) -> None:
+        self.constants = code.co_consts
+        self.names = code.co_names
+        # From 3.11 on, cells and locals are numbered together.
+        self.variable: Callable[[int], str]
+        self.free: Callable[[int], str]
+        if _VERSION >= (3, 11):
+            self.variable = self.free = code._varname_from_oparg  # type: ignore[attr-defined]
+        else:
+            self.variable = code.co_varnames.__getitem__
+            self.free = (code.co_cellvars + code.co_freevars).__getitem__
+
+    def operation(self, number: int, argument: int) -> Operation:
+        name, kind = _NAMES[number], _KINDS[number]
+        if kind == "name":
+            shift = _SHIFTS.get(number, 0)
+            extra = argument & ((1 << shift) - 1)
+            return Operation(name, kind, self.names[argument >> shift], extra)
+        if kind == "local":
+            return Operation(name, kind, self.variable(argument))
+        if kind == "const":
+            return Operation(name, kind, self.constants[argument])
+        if kind == "free":
+            return Operation(name, kind, self.free(argument))
+        return Operation(name, kind, argument if kind == "plain" else None)
+
+    def fused(self, number: int, argument: int) -> tuple[Operation, Operation]:
+        name = dis.opname[number]
+        if name == "RETURN_CONST":
+            constant = Operation("LOAD_CONST", "const", self.constants[argument])
+            return constant, Operation("RETURN_VALUE", "none", None)
         high, low = _FUSED[name]
         return (
-            Operation(high, "local", variable(argument >> 4)),
-            Operation(low, "local", variable(argument & 15)),
-        ), -1
-    if number in _RELATIVE:
-        distance = -argument if "JUMP_BACKWARD" in name else argument
-        cached = _CACHES.get(number, 0) if _VERSION >= (3, 12) else 0
-        if _VERSION < (3, 11):
-            distance = argument
-        return (Operation(_RENAMED.get(name, name), "jump", None),), offset + 2 + 2 * (distance + cached)
-    if number in _ABSOLUTE:
-        return (Operation(_RENAMED.get(name, name), "jump", None),), argument * 2
-    name = _RENAMED.get(name, name)
-    if name == "RETURN_CONST":
-        value = code.co_consts[argument]
-        return (Operation("LOAD_CONST", "const", value), Operation("RETURN_VALUE", "none", None)), -1
-    return (_operation(code, variable, name, number, argument),), -1
-
-
-def _operation(code: CodeType, variable: Any, name: str, number: int, argument: int) -> Operation:
-    if name in _HAS_CONST:
-        return Operation(name, "const", code.co_consts[argument])
-    if name in _HAS_NAME:
-        shift = _SHIFTED_NAMES.get(name, 0)
-        return Operation(name, "name", code.co_names[argument >> shift], argument & ((1 << shift) - 1))
-    if name in _HAS_LOCAL:
-        return Operation(name, "local", variable(argument))
-    if name in _HAS_FREE:
-        return Operation(name, "free", _free_name(code, variable, argument))
-    if number < dis.HAVE_ARGUMENT:
-        return Operation(name, "none", None)
-    return Operation(name, "plain", argument)
+            Operation(high, "local", self.variable(argument >> 4)),
+            Operation(low, "local", self.variable(argument & 15)),
+        )
 
 
 def _settle_stores(operations: list[Operation]) -> None:
@@ -186,7 +217,9 @@ def _entered(operations: list[Operation]) -> set[int]:
 
 
 def _settle_run(operations: list[Operation], first: int, stores: int, end: int) -> None:
-    overwritten: set[str] = set()  # before the swaps: the store that comes last in the code is the one that holds
+    overwritten: set[str] = (
+        set()
+    )  # before the swaps: the store that comes last in the code is the one that holds
     for index in reversed(range(stores, end)):
         operation = operations[index]
         if operation.name == "STORE_FAST":
@@ -202,40 +235,26 @@ def _settle_run(operations: list[Operation], first: int, stores: int, end: int) 
         operations[index] = operations[index]._replace(name="NOP", kind="none", operand=None)
 
 
-def _variable_names(code: CodeType) -> Any:
-    """How a local's number becomes its name: from 3.11 on, cells and locals are numbered together."""
-    if _VERSION >= (3, 11):
-        return code._varname_from_oparg  # type: ignore[attr-defined]
-    return code.co_varnames.__getitem__
-
-
-def _free_name(code: CodeType, variable: Any, argument: int) -> str:
-    if _VERSION >= (3, 11):
-        return str(variable(argument))
-    return (code.co_cellvars + code.co_freevars)[argument]
-
-
-def _handlers(
-    code: CodeType, offsets: list[int], index_of: dict[int, int]
-) -> list[tuple[int, int, bool] | None]:
-    """The handler of each instruction; empty when nothing is protected, or the code says it in opcodes (3.10)."""
+def _protect(
+    operations: list[Operation], code: CodeType, offsets: list[int], index_of: dict[int, int]
+) -> None:
+    """Note the handlers of protected instructions; in 3.10 opcodes say it instead."""
     table = getattr(code, "co_exceptiontable", b"")
-    if not table:
-        return []
-    entries = list(_exception_entries(table))
-    found: list[tuple[int, int, bool] | None] = []
+    entries = list(_exception_entries(table)) if table else []
     position = 0
-    for offset in offsets:
+    for index, offset in enumerate(offsets if entries else ()):
         while position < len(entries) and entries[position][1] <= offset:
             position += 1
-        entry = entries[position] if position < len(entries) else None
-        covered = entry is not None and entry[0] <= offset
-        found.append((index_of[entry[2]], entry[3] >> 1, bool(entry[3] & 1)) if entry and covered else None)
-    return found
+        if position == len(entries):
+            return
+        start, _, target, depth = entries[position]
+        if start <= offset:
+            handler = (index_of[target], depth >> 1, bool(depth & 1))
+            operations[index] = operations[index]._replace(handler=handler)
 
 
 def _exception_entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (start, end, target, depth and lasti) in bytes, as Objects/exception_handling_notes.txt lays them out."""
+    """Yield (start, end, target, depth and lasti); see CPython's exception_handling_notes.txt."""
     numbers: list[int] = []
     value = 0
     for byte in table:

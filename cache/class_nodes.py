@@ -1,6 +1,7 @@
 """What a class counts by: as one unit, all of its own namespace, its bases and its metaclass.
 
-What the interpreter, `dataclasses` or `enum` put into a namespace is left out where it follows from what is counted.
+What the interpreter, `dataclasses` or `enum` put into a namespace is left out where it follows from
+what is counted.
 """
 
 from __future__ import annotations
@@ -122,7 +123,13 @@ class _ClassFiller:
             return
         self.words.append(repr(vars(self.cls).get("__dataclass_params__")))
         for name, field in fields.items():
-            flags = (field.repr, field.hash, field.init, field.compare, getattr(field, "kw_only", False))
+            flags = (
+                field.repr,
+                field.hash,
+                field.init,
+                field.compare,
+                getattr(field, "kw_only", False),
+            )
             self.words.append([name, annotation_text(field.type), flags, field._field_type.name])
             for label in ("default", "default_factory"):
                 value = getattr(field, label)

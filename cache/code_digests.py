@@ -1,30 +1,33 @@
-"""The digest of one code object's meaning: two formattings of one source have one digest, two meanings have two.
+"""The digest of one code object's meaning: one for two formattings, two for two meanings.
 
-It is made of the code object that runs, never of a source file. Left out: line tables, file names, docstrings,
-annotations, names of locals, of cells and of nested functions, the order of a constant set. Written is the graph of
-instructions as it is walked from the entry, so that neither the order in which the compiler laid out its blocks nor
-a jump to a jump shows. Short ways out of a function are written wherever they are reached, because the compiler
-copies some of them and shares others, depending on lines.
+It is made of the code object that runs, never of a source file. Left out: line tables, file names,
+docstrings, annotations, names of locals, of cells and of nested functions, the order of a constant
+set. Written is the graph of instructions as it is walked from the entry, so that neither the order
+in which the compiler laid out its blocks nor a jump to a jump shows. Short ways out of a function
+are written wherever they are reached, because the compiler copies some of them and shares others,
+depending on lines.
 
-Rejected: digesting ``co_code`` as it is (a ``pass`` on a line of its own, a call split over two lines, and a renamed
-closure variable all show in it), and digesting the syntax tree of the source file (what was loaded may be gone from
-the file, a worker has no file, a notebook neither).
+Rejected: digesting ``co_code`` as it is (a ``pass`` on a line of its own, a call split over two
+lines, and a renamed closure variable all show in it), and digesting the syntax tree of the source
+file (what was loaded may be gone from the file, a worker has no file, a notebook neither).
 """
 
 from __future__ import annotations
 
 import dis
 from collections.abc import Iterator
+from functools import lru_cache
 from types import CodeType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import xxhash
-
 from dagger.cache.bytecode import Operation, decode
 
-LOCAL_NAME_READERS = frozenset({"locals", "vars", "eval", "exec", "dir", "_getframe", "currentframe", "stack"})
-"""What can see a local variable's name, so that names count in a function that mentions one of these."""
+LOCAL_NAME_READERS = frozenset(
+    {"locals", "vars", "eval", "exec", "dir", "_getframe", "currentframe", "stack"}
+)
+"""What can see the names of locals: they count in a function that mentions one of these."""
 
 _MEANINGFUL_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
 _OPTIMIZED = 0x1
@@ -52,7 +55,8 @@ class CodeForm(NamedTuple):
 
     Attributes:
         digest: Digest of its canonical form, nested code included.
-        free: Names of the variables that it takes from around it, in an order that does not depend on their names.
+        free: Names of the variables that it takes from around it, in an order that does not depend
+            on their names.
     """
 
     digest: str
@@ -78,9 +82,8 @@ def code_form(code: CodeType, *, annotations: bool = False) -> CodeForm:
 
 
 def meaningful_operations(code: CodeType) -> list[Operation]:
-    """The instructions of a code object in order, without padding, annotations, docstrings and loads for closures."""
-    operations = decode(code)
-    silent = _silent(operations, code, annotations=False)
+    """The instructions in order, without padding, annotations, docstrings, loads for closures."""
+    operations, silent = _prepared(code)
     cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
     return [
         operation
@@ -95,14 +98,18 @@ def docstrings(code: CodeType) -> tuple[str, ...]:
     waiting = [code]
     while waiting:
         current = waiting.pop()
-        if current.co_consts and isinstance(current.co_consts[0], str) and current.co_flags & _OPTIMIZED:
+        if (
+            current.co_consts
+            and isinstance(current.co_consts[0], str)
+            and current.co_flags & _OPTIMIZED
+        ):
             found.append(current.co_consts[0])
         waiting.extend(const for const in current.co_consts if isinstance(const, CodeType))
     return tuple(sorted(found))
 
 
 def canonical_constant(value: object) -> object:
-    """A constant as something whose repr is the same in every process, and differs where the value differs."""
+    """A constant as something whose repr is the same in every process, and tells it from others."""
     if isinstance(value, tuple):
         return tuple(canonical_constant(item) for item in value)
     if isinstance(value, frozenset):
@@ -118,10 +125,13 @@ class _Writer:
     def __init__(self, code: CodeType, annotations: bool) -> None:
         self.code = code
         self.annotations = annotations
-        self.operations = decode(code)
-        self.silent = _silent(self.operations, code, annotations)
+        self.operations, self.silent = _prepared(code)
+        if annotations:
+            self.silent = _silent(self.operations, code, annotations)
         parameters = code.co_varnames[: _parameter_count(code)]
-        self.variables: dict[str, object] = {name: ("P", index) for index, name in enumerate(parameters)}
+        self.variables: dict[str, object] = {
+            name: ("P", index) for index, name in enumerate(parameters)
+        }
         self.cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
         self.free: list[str] = []
         self.named = _mentions_local_names(self.operations)
@@ -143,7 +153,9 @@ class _Writer:
             code.co_varnames[: _parameter_count(code)],
         )
         text = repr((head, self.written))
-        return CodeForm(xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), tuple(self.free))
+        return CodeForm(
+            xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), tuple(self.free)
+        )
 
     def write_from(self, index: int) -> None:
         """Write instructions from one on until control leaves or what follows has been written."""
@@ -182,7 +194,7 @@ class _Writer:
         return (pops, self.reference(index))
 
     def outcome(self, index: int, value: bool) -> tuple[bool, int]:
-        """Whether a tested value is popped, and where control goes, through tests of the same value that follow."""
+        """Whether a tested value is popped and where control goes, through further tests of it."""
         for _ in range(len(self.operations)):
             kind, if_true, if_false = _TESTS[self.operations[index].name]
             jumps, pops = if_true if value else if_false
@@ -202,7 +214,7 @@ class _Writer:
         return ("guard", self.reference(self.after_silence(index)), depth, lasti)
 
     def reference(self, index: int) -> object:
-        """Name an instruction for whoever leads to it; a short way out is written in full instead."""
+        """Name an instruction for whoever leads to it; a short way out is written in full."""
         if index < 0:
             return "spin"
         if index in self.labels:
@@ -229,7 +241,7 @@ class _Writer:
         return None
 
     def after_silence(self, index: int) -> int:
-        """The first instruction from here on that does something; -1 for a loop that does nothing."""
+        """The first instruction from here on that does something; -1 for an idle loop."""
         operations, silent = self.operations, self.silent
         for _ in range(len(operations) + 1):
             if index in silent:
@@ -248,7 +260,9 @@ class _Writer:
             return canonical_constant(value)
         if kind == "local" or kind == "free":
             if _loads_closure(operation, self.cells):
-                return None  # in an order that depends on names; which variables, the nested code says
+                return (
+                    None  # in an order that depends on names; which variables, the nested code says
+                )
             return self.variable(value)
         if operation.name == "MAKE_FUNCTION" and value is not None and not self.annotations:
             return value & ~_ANNOTATION_FLAGS
@@ -268,20 +282,37 @@ class _Writer:
 
 
 def _parameter_count(code: CodeType) -> int:
-    return code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x4) + bool(code.co_flags & 0x8)
+    return (
+        code.co_argcount
+        + code.co_kwonlyargcount
+        + bool(code.co_flags & 0x4)
+        + bool(code.co_flags & 0x8)
+    )
 
 
 def _mentions_local_names(operations: list[Operation]) -> bool:
-    return any(operation.kind == "name" and operation.operand in LOCAL_NAME_READERS for operation in operations)
+    return any(
+        operation.kind == "name" and operation.operand in LOCAL_NAME_READERS
+        for operation in operations
+    )
 
 
 def _loads_closure(operation: Operation, cells: frozenset[str]) -> bool:
     # From 3.13 on, a cell is loaded for a nested function by the opcode that loads a local.
-    return operation.name == "LOAD_CLOSURE" or (operation.name == "LOAD_FAST" and operation.operand in cells)
+    return operation.name == "LOAD_CLOSURE" or (
+        operation.name == "LOAD_FAST" and operation.operand in cells
+    )
+
+
+@lru_cache(maxsize=256)
+def _prepared(code: CodeType) -> tuple[list[Operation], frozenset[int]]:
+    """Instructions, not to be changed, and which of them are silent."""
+    operations = decode(code)
+    return operations, _silent(operations, code, annotations=False)
 
 
 def _silent(operations: list[Operation], code: CodeType, annotations: bool) -> frozenset[int]:
-    """Indices of the instructions that mean nothing: padding, annotations, docstrings and names of classes."""
+    """Indices of what means nothing: padding, annotations, docstrings, names of classes."""
     found = {index for index, operation in enumerate(operations) if operation.name in _SILENT}
     if not code.co_flags & _OPTIMIZED:
         found.update(_class_clutter(operations))
@@ -302,17 +333,21 @@ def _class_clutter(operations: list[Operation]) -> Iterator[int]:
 
 
 def _function_clutter(operations: list[Operation], annotations: bool) -> Iterator[int]:
-    """Yield what loads a nested function's qualified name (3.10), and what builds and sets its annotations."""
+    """Yield what loads a nested function's qualified name (3.10) and makes its annotations."""
     for index, operation in enumerate(operations):
         if operation.name != "MAKE_FUNCTION":
             continue
         flags = operation.operand or 0
         end = index
-        if operations[end - 1].name == "LOAD_CONST" and isinstance(operations[end - 1].operand, str):
+        if operations[end - 1].name == "LOAD_CONST" and isinstance(
+            operations[end - 1].operand, str
+        ):
             end -= 1
             yield end
         following = index + 1
-        while following < len(operations) and operations[following].name == "SET_FUNCTION_ATTRIBUTE":
+        while (
+            following < len(operations) and operations[following].name == "SET_FUNCTION_ATTRIBUTE"
+        ):
             flags |= operations[following].operand
             if operations[following].operand & _ANNOTATION_FLAGS and not annotations:
                 yield following
@@ -329,7 +364,7 @@ def _annotation_span(operations: list[Operation], code_index: int, flags: int) -
 
 
 def _start_of_value(operations: list[Operation], end: int) -> int:
-    """Where the instructions begin that push the one value on the stack before `end`; `end` where they branch."""
+    """Where the value on the stack at `end` begins to be made; `end` itself if that branches."""
     missing = 1
     index = end
     while missing and index:

@@ -1,9 +1,10 @@
 """Functions, classes, values and modules as a graph, and the digest of what each one reaches.
 
-`fingerprints` builds the graph; here every node gets a digest of itself and of all below it. Without recursion that
-is a plain tree of digests. Functions that call each other form a knot, which is digested round by round until no
-round tells more nodes apart than the one before, so that a knot's digests do not depend on where one enters it, nor
-on whether a worker's copy of it shares the same objects.
+`fingerprints` builds the graph; here every node gets a digest of itself and of all below it.
+Without recursion that is a plain tree of digests. Functions that call each other form a knot, which
+is digested round by round until no round tells more nodes apart than the one before, so that a
+knot's digests do not depend on where one enters it, nor on whether a worker's copy of it shares the
+same objects.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Edge(NamedTuple):
     Attributes:
         label: As what, in words that do not depend on where modules lie.
         node: What.
-        inner: Whether it is a piece of the node (a method of a class, a default), not a part of its own.
+        inner: Whether it is a piece of the node (a method of a class, a default), not a part of its
+            own.
     """
 
     label: str
@@ -88,13 +90,15 @@ class Node:
         """Digest of this node and its pieces alone: what tells whether this part changed."""
         if not self.part_digest:
             self.part_digest = self.local  # for a piece that leads back here
-            pieces = sorted((edge.label, edge.node.own_digest()) for edge in self.edges if edge.inner)
+            pieces = sorted(
+                (edge.label, edge.node.own_digest()) for edge in self.edges if edge.inner
+            )
             self.part_digest = digest_text(self.local, pieces)
         return self.part_digest
 
 
 def walk(root: Node) -> Iterator[tuple[Node, bool]]:
-    """Yield every node that is reached from a root, and whether it is a part of its own; a piece maybe twice."""
+    """Yield every node below a root, and whether it is a part of its own; a piece maybe twice."""
     seen: set[tuple[int, bool]] = {(id(root), True)}
     waiting = [(root, True)]
     while waiting:
@@ -134,7 +138,8 @@ class Settler:
         while len(set(current.values())) > told_apart:
             told_apart = len(set(current.values()))
             current = {id(node): _signature(node, look) for node in knot}
-        # A round tells only of neighbours; that no further one tells more apart makes the set of all of them whole.
+        # A round tells only of neighbours; that no further one tells more apart makes the set of
+        # all of them whole.
         whole = sorted(set(current.values()))
         for node in knot:
             node.digest = digest_text("knot", current[id(node)], whole)
@@ -148,7 +153,7 @@ def _signature(node: Node, look: Callable[[Node], str]) -> str:
 
 
 def _knots(root: Node) -> Iterable[list[Node]]:
-    """Yield the strongly connected components without a digest, what is used before what uses it (Tarjan)."""
+    """Yield strongly connected components without a digest, users after what they use (Tarjan)."""
     order: dict[int, int] = {}
     lowest: dict[int, int] = {}
     path: list[Node] = []

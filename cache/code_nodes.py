@@ -1,7 +1,8 @@
-"""Makes a node of the code graph out of any object: this is where it is decided what an object counts by.
+"""Makes a node of the code graph out of any object: decides what an object counts by.
 
-A node is made at once and filled later from a queue, so that neither recursion in the user's code nor a long chain
-of helpers recurses here. What has no digest becomes a node with an error, which concerns only who reaches it.
+A node is made at once and filled later from a queue, so that neither recursion in the user's code
+nor a long chain of helpers recurses here. What has no digest becomes a node with an error, which
+concerns only who reaches it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 from dagger.cache import ownership
 from dagger.cache.code_graph import Edge, Node, digest_text
+
 from dagger.errors import UndigestibleError
 
 _BUILTIN_CALLABLES = (
@@ -53,7 +55,8 @@ class NodeMaker:
 
         Args:
             obj: Any object.
-            name: What a value is called among the parts; functions and classes know their own names.
+            name: What a value is called among the parts; functions and classes know their own
+                names.
         """
         fill, kind, key = self._rule(obj, name)
         node = self._nodes.get(key)
@@ -64,7 +67,7 @@ class NodeMaker:
         return node
 
     def leaf(self, text: str, module: str | types.ModuleType | None = None) -> Node:
-        """The node of something that is not own code: it counts by its name and its distribution's version."""
+        """The node of what is not own code: it counts by name and by its distribution's version."""
         distribution = ownership.distribution(module) if module is not None else None
         key = ("leaf", text, distribution)
         node = self._nodes.get(key)
@@ -75,7 +78,7 @@ class NodeMaker:
         return node
 
     def _rule(self, obj: object, name: str) -> tuple[Callable[..., None], str, tuple[object, ...]]:
-        """How an object's node is filled, of which kind it is, and what tells it from other objects."""
+        """How an object's node is filled, of which kind it is, and what tells it from others."""
         kind = type(obj)
         if kind in _PLAIN:
             return self._fill_plain, "value", (kind, repr(obj), name)
@@ -110,13 +113,16 @@ class NodeMaker:
             return self._fill_builtin
         if _is_logger(obj):
             return self._fill_logger
-        if kind.__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
+        if kind.__module__ in _TYPING_MODULES or isinstance(
+            obj, (types.GenericAlias, types.UnionType)
+        ):
             return self._fill_typing
         if _extension_of(obj) is not None:
             return self._fill_extension_member
         return None
 
-    # -- code ---------------------------------------------------------------------------------------------------
+    # -- code --------------------------------------------------------------------------------------
+    # -------------
 
     def _fill_function(self, node: Node, function: types.FunctionType) -> None:
         from dagger.cache.function_nodes import fill_function
@@ -141,11 +147,14 @@ class NodeMaker:
         if ownership.is_extension(module.__dict__):
             self._fill_extension(node, module)
             return
-        names = sorted(key for key in vars(module) if not (key.startswith("__") and key.endswith("__")))
+        names = sorted(
+            key for key in vars(module) if not (key.startswith("__") and key.endswith("__"))
+        )
         node.local = digest_text("module", names)
         for key in names:
             value = vars(module)[key]
-            # Tasks and data stay in the main process; code that would look for one in a worker finds no such name.
+            # Tasks and data stay in the main process; code that would look for one in a worker
+            # finds no such name.
             if not is_of_dagger(value):
                 node.edges.append(Edge(key, self.node(value, f"{node.name}.{key}")))
 
@@ -158,10 +167,13 @@ class NodeMaker:
 
     def _fill_extension_member(self, node: Node, obj: object) -> None:
         module = _extension_of(obj)
-        node.local = digest_text("extension member", getattr(obj, "__qualname__", type(obj).__qualname__))
+        node.local = digest_text(
+            "extension member", getattr(obj, "__qualname__", type(obj).__qualname__)
+        )
         node.edges.append(Edge("extension", self.node(module, "")))
 
-    # -- wrappers -----------------------------------------------------------------------------------------------
+    # -- wrappers ----------------------------------------------------------------------------------
+    # -------------
 
     def _fill_method(self, node: Node, method: types.MethodType) -> None:
         node.local = digest_text("method")
@@ -169,7 +181,9 @@ class NodeMaker:
         node.edges.append(Edge("self", self.node(method.__self__, f"{node.name}.__self__")))
 
     def _fill_partial(self, node: Node, partial: functools.partial[object]) -> None:
-        node.local = digest_text("partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords))
+        node.local = digest_text(
+            "partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords)
+        )
         node.edges.append(Edge("function", self.node(partial.func, node.name)))
         for index, value in enumerate(partial.args):
             node.edges.append(Edge(f"argument {index}", self.node(value, f"{node.name}({index})")))
@@ -179,7 +193,8 @@ class NodeMaker:
             node.edges.append(Edge("class", self.node(type(partial), "")))
 
     def _fill_lru_cache(self, node: Node, wrapper: functools._lru_cache_wrapper[object]) -> None:
-        # What it has cached is no meaning of its own: only the function and the rules of caching count.
+        # What it has cached is no meaning of its own: only the function and the rules of caching
+        # count.
         node.local = digest_text("lru_cache", sorted(wrapper.cache_parameters().items()))
         node.edges.append(Edge("wrapped", self.node(wrapper.__wrapped__, node.name)))
 
@@ -201,12 +216,15 @@ class NodeMaker:
         if type(obj) is not functools.cached_property:
             node.edges.append(Edge("class", self.node(type(obj), "")))
 
-    def _fill_dispatch_method(self, node: Node, obj: functools.singledispatchmethod[object]) -> None:
+    def _fill_dispatch_method(
+        self, node: Node, obj: functools.singledispatchmethod[object]
+    ) -> None:
         node.local = digest_text("singledispatchmethod")
         node.edges.append(Edge("function", self.node(obj.func, node.name), inner=True))
         node.edges.append(Edge("dispatcher", self.node(obj.dispatcher, node.name), inner=True))
 
-    # -- leaves and values --------------------------------------------------------------------------------------
+    # -- leaves and values
+    # --------------------------------------------------------------------------------------
 
     def _fill_builtin(self, node: Node, obj: object) -> None:
         owner = getattr(obj, "__objclass__", None) or getattr(obj, "__self__", None)
@@ -290,6 +308,10 @@ def _extension_of(obj: object) -> types.ModuleType | None:
         return None
     name = getattr(obj, "__module__", None)
     module = sys.modules.get(name) if isinstance(name, str) else None
-    if module is None or not ownership.is_extension(module.__dict__) or not ownership.is_own(module):
+    if (
+        module is None
+        or not ownership.is_extension(module.__dict__)
+        or not ownership.is_own(module)
+    ):
         return None
     return module

@@ -1,20 +1,20 @@
-"""The fingerprint of a function: a digest of its code and of all own code and values that it can reach.
+"""The fingerprint of a function: the digest of all own code and values that it can reach.
 
-A function is looked at as it is loaded: its code object, defaults, closure and the globals that its code names. What
-it names is followed, across modules, to functions, classes and values; installed distributions and the standard
-library are leaves. `reach` reads the names out of the instructions, `code_digests` digests the instructions,
-`class_members` knows what a class is made of, `code_graph` digests the whole.
+A function is looked at as it is loaded: its code object, defaults, closure and the globals that its
+code names. What it names is followed, across modules, to functions, classes and values; installed
+distributions and the standard library are leaves. `reach` reads the names out of the instructions,
+`code_digests` digests the instructions, `class_members` knows what a class is made of, `code_graph`
+digests the whole.
 
-What code can do that this cannot see: a method called on a value that is made elsewhere (the class is followed where
-it is named, and for values that are globals), a module found by a name that is computed (then all own modules count),
-and what C code calls.
+What code can do that this cannot see: a method called on a value that is made elsewhere (the class
+is followed where it is named, and for values that are globals), a module found by a name that is
+computed (then all own modules count), and what C code calls.
 
 A function that imports own code inside its body has that code imported here, as its call would.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,21 +31,23 @@ _FORMAT = "fingerprint 1"
 
 
 def fingerprint(obj: object) -> Fingerprint:
-    """Fingerprint a function or anything else that can be called, with the values of its globals as they are now.
+    """Fingerprint what can be called, with the values of its globals as they are now.
 
     Args:
         obj: A function, method, partial, class, callable instance or builtin.
 
     Raises:
-        UndigestibleError: Something that it uses has no digest; its path begins with module and name of the global.
+        UndigestibleError: Something that it uses has no digest; its path begins with module and
+            name of the global.
     """
     return Fingerprinter().of(obj)
 
 
 class Fingerprinter:
-    """Fingerprints many functions that share code: each function, class and value is looked at once.
+    """Fingerprints many functions that share code: each thing they reach is looked at once.
 
-    Values are those at the first look. So a run makes one of these before anything runs, and drops it afterwards.
+    Values are those at the first look. So a run makes one of these before anything runs, and drops
+    it afterwards.
     """
 
     def __init__(self) -> None:
@@ -81,18 +83,30 @@ def _seen_aspects(nodes: list[Node]) -> list[tuple[str, list[str]]]:
     """Docstrings, annotations and names of all reached code, where some of it can see them."""
     mentioned = sorted(frozenset().union(*(node.mentions for node in nodes)))
     return [
-        (aspect, sorted({digest_text(node.digest, node.extras(aspect)) for node in nodes if node.extras}))
+        (
+            aspect,
+            sorted(
+                {digest_text(node.digest, node.extras(aspect)) for node in nodes if node.extras}
+            ),
+        )
         for aspect in mentioned
     ]
 
 
 def _parts(found: list[tuple[Node, bool]]) -> tuple[Part, ...]:
-    parts = {
-        Part(node.name, node.kind, node.own_digest(), _source(node))
+    """The parts; of two with one name, the second is called ``name (2)``."""
+    nodes = {
+        (node.name, node.kind, node.own_digest()): node
         for node, whole in found
         if whole and node.kind != "leaf"
     }
-    return tuple(sorted(parts, key=lambda part: (part.name, part.kind, part.digest)))
+    parts = []
+    counted: dict[str, int] = {}
+    for name, kind, digest in sorted(nodes):
+        counted[name] = counted.get(name, 0) + 1
+        unique = name if counted[name] == 1 else f"{name} ({counted[name]})"
+        parts.append(Part(unique, kind, digest, _source(nodes[name, kind, digest])))
+    return tuple(sorted(parts, key=lambda part: part.name))
 
 
 def _source(node: Node) -> Callable[[], str]:
@@ -120,4 +134,6 @@ def _reached(nodes: list[Node]) -> Mapping[str, frozenset[str] | None]:
                 whole.add(module)
             else:
                 names[module].add(name)
-    return {module: None if module in whole else frozenset(names[module]) for module in sorted(names)}
+    return {
+        module: None if module in whole else frozenset(names[module]) for module in sorted(names)
+    }

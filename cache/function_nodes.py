@@ -1,4 +1,4 @@
-"""What a function counts by: its code, defaults, closure, attributes, and what the names in its code stand for."""
+"""What a function counts by: code, defaults, closure, attributes, what its names stand for."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def fill_function(maker: NodeMaker, node: Node, function: types.FunctionType) ->
 
 
 def qualified_name(function: types.FunctionType) -> str:
-    """The name of a function's code among the parts, whatever a decorator made of its ``__qualname__``."""
+    """The name of a function's code among the parts, whatever a decorator calls it."""
     code = function.__code__
     name = getattr(code, "co_qualname", None)  # from 3.11 on
     if name is None:
         name = code.co_name if "__wrapped__" in function.__dict__ else function.__qualname__
     module = _module_name(function.__globals__)
-    return f"{ownership.canonical_name(module, function.__globals__)}.{name}" if module else str(name)
+    return (
+        f"{ownership.canonical_name(module, function.__globals__)}.{name}" if module else str(name)
+    )
 
 
 def function_aspects(function: types.FunctionType, aspect: str) -> str:
@@ -52,7 +54,9 @@ def function_aspects(function: types.FunctionType, aspect: str) -> str:
     if aspect == "docs":
         return digest_text(function.__doc__, docstrings(code))
     if aspect == "annotations":
-        annotations = [(name, annotation_text(value)) for name, value in function.__annotations__.items()]
+        annotations = [
+            (name, annotation_text(value)) for name, value in function.__annotations__.items()
+        ]
         return digest_text(annotations, code_form(code, annotations=True).digest)
     if aspect == "names":
         return digest_text(function.__name__, function.__qualname__, code.co_name)
@@ -91,12 +95,15 @@ class _FunctionFiller:
         if self.module and first in self.namespace:
             self.node.reached.add((self.module, first))
 
-    # -- what belongs to the function ---------------------------------------------------------------------------
+    # -- what belongs to the function
+    # ---------------------------------------------------------------------------
 
     def follow_closure(self, free: tuple[str, ...]) -> None:
-        """Count the variables around the function, by their order of use: their names mean nothing."""
+        """Count the variables around the function by their order of use, not by name."""
         read_through = {
-            reference.name for reference in reach(self.function.__code__).references if reference.kind == "cell"
+            reference.name
+            for reference in reach(self.function.__code__).references
+            if reference.kind == "cell"
         }
         for index, name in enumerate(free):
             value = self.cell(name)
@@ -116,12 +123,10 @@ class _FunctionFiller:
 
     def cell(self, name: str) -> object:
         position = self.function.__code__.co_freevars.index(name)
-        try:
-            return (self.function.__closure__ or ())[position].cell_contents
-        except ValueError:
-            return _ABSENT
+        return _contents((self.function.__closure__ or ())[position])
 
-    # -- what it names ------------------------------------------------------------------------------------------
+    # -- what it names
+    # ------------------------------------------------------------------------------------------
 
     def follow_reference(self, reference: Reference) -> None:
         name = reference.name
@@ -147,7 +152,12 @@ class _FunctionFiller:
             self.words.append((name, "absent"))
 
     def follow(
-        self, label: str, value: object, attributes: tuple[str, ...], literal: str | None = None, name: str = ""
+        self,
+        label: str,
+        value: object,
+        attributes: tuple[str, ...],
+        literal: str | None = None,
+        name: str = "",
     ) -> None:
         """Follow a chain of attributes through modules, to the first thing that is none."""
         rest = list(attributes)
@@ -186,7 +196,9 @@ class _FunctionFiller:
     def follow_foreign_module(
         self, label: str, module: types.ModuleType, rest: list[str], literal: str | None
     ) -> None:
-        self.node.edges.append(Edge(label, self.maker.leaf(".".join([module.__name__, *rest]), module)))
+        self.node.edges.append(
+            Edge(label, self.maker.leaf(".".join([module.__name__, *rest]), module))
+        )
         if rest:
             self.follow_special(vars(module).get(rest[0]), literal)
             if module is sys and rest[0] == "modules":
@@ -209,7 +221,7 @@ class _FunctionFiller:
                 self.follow_all_modules("globals")
 
     def follow_text(self, text: str | None) -> None:
-        """Follow the names in a constant text that is evaluated; any other text may name anything."""
+        """Follow the names in a constant text that is evaluated; any other may name anything."""
         if text is None:
             self.follow_all_modules("evaluated text")
             return
@@ -223,11 +235,15 @@ class _FunctionFiller:
 
     def follow_all_modules(self, why: str) -> None:
         for name, module in sorted(sys.modules.items()):
-            if isinstance(module, types.ModuleType) and module.__name__ == name and ownership.is_own(module):
+            if (
+                isinstance(module, types.ModuleType)
+                and module.__name__ == name
+                and ownership.is_own(module)
+            ):
                 self.edge(f"{why} {ownership.canonical_name(name)}", module, name)
 
     def follow_import(self, reference: Reference) -> None:
-        """Follow an import inside the function: own code is imported, as a call would, anything else is a leaf."""
+        """Follow an import in the body: own code is imported, as a call would; others are leaves."""
         full = self.full_name(reference)
         label = f"import {'.' * reference.level}{reference.name}"
         module = sys.modules.get(full)
@@ -250,18 +266,26 @@ class _FunctionFiller:
         self.follow(label, module, reference.attributes)
 
     def follow_unloaded(self, label: str, full: str, attributes: tuple[str, ...]) -> None:
-        name = full if full.partition(".")[0] not in sys.builtin_module_names else full.partition(".")[0]
+        name = (
+            full
+            if full.partition(".")[0] not in sys.builtin_module_names
+            else full.partition(".")[0]
+        )
         if _is_missing(name):
             self.words.append((label, "absent"))
         else:
-            self.node.edges.append(Edge(label, self.maker.leaf(".".join([full, *attributes]), full)))
+            self.node.edges.append(
+                Edge(label, self.maker.leaf(".".join([full, *attributes]), full))
+            )
 
     def full_name(self, reference: Reference) -> str:
         if not reference.level:
             return reference.name
         package = self.namespace.get("__package__")
         if not isinstance(package, str) or not package:
-            package = self.module if "__path__" in self.namespace else self.module.rpartition(".")[0]
+            package = (
+                self.module if "__path__" in self.namespace else self.module.rpartition(".")[0]
+            )
         for _ in range(reference.level - 1):
             package = package.rpartition(".")[0]
         return f"{package}.{reference.name}" if reference.name else package
@@ -274,7 +298,7 @@ class _FunctionFiller:
 
 
 def module_attribute(module: types.ModuleType, name: str) -> object:
-    """What ``module.name`` gives, without running the module's ``__getattr__``; a submodule need not be bound."""
+    """What ``module.name`` gives without ``__getattr__``; a submodule also where it is unbound."""
     found = vars(module).get(name, _ABSENT)
     if found is _ABSENT:
         return sys.modules.get(f"{module.__name__}.{name}") or _ABSENT
@@ -293,7 +317,7 @@ def _fill_dispatcher(maker: NodeMaker, node: Node, function: types.FunctionType)
 
 
 def _fill_foreign(maker: NodeMaker, node: Node, function: types.FunctionType) -> None:
-    """A function that is installed: a leaf, but for the own code and the values that it was made to carry."""
+    """An installed function: a leaf, but for the own code and the values that it carries."""
     module = _module_name(function.__globals__)
     node.kind = "leaf"
     node.local = digest_text("leaf", f"{module}.{function.__code__.co_name}")
@@ -306,18 +330,28 @@ def _fill_foreign(maker: NodeMaker, node: Node, function: types.FunctionType) ->
         seen = ""
         if isinstance(value, types.FunctionType) and module not in _TRANSPARENT_MODULES:
             # An installed decorator may look at what it decorates.
-            seen = digest_text([function_aspects(value, aspect) for aspect in ("docs", "annotations", "names")])
-        node.edges.append(Edge(f"carried {index} {seen}", maker.node(value, f"{node.name}.{index}")))
+            seen = digest_text(
+                [function_aspects(value, aspect) for aspect in ("docs", "annotations", "names")]
+            )
+        node.edges.append(
+            Edge(f"carried {index} {seen}", maker.node(value, f"{node.name}.{index}"))
+        )
 
 
 def _carried(function: types.FunctionType) -> Iterator[object]:
     for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:
-            continue
+        value = _contents(cell)
+        if value is not _ABSENT:
+            yield value
     if function.__closure__ and "__wrapped__" in function.__dict__:
         yield function.__dict__["__wrapped__"]
+
+
+def _contents(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return _ABSENT
 
 
 def _module_name(namespace: dict[str, object]) -> str:
@@ -372,5 +406,3 @@ def _import_submodule(module: types.ModuleType, name: str) -> None:
         importlib.import_module(f"{module.__name__}.{name}")
     except Exception:  # counted as absent
         return
-
-

@@ -1,11 +1,12 @@
 """Whose code is it: the user's own, an installed distribution's, or the standard library's.
 
-Fingerprints follow own code to its end and stop at everything else. Own is every module outside the standard
-library and site-packages, so an editable install is own; dagger itself never is. An installed module counts by the
-version of its distribution and of all that this one requires.
+Fingerprints follow own code to its end and stop at everything else. Own is every module outside the
+standard library and site-packages, so an editable install is own; dagger itself never is. An
+installed module counts by the version of its distribution and of all that this one requires.
 
-Where a module lies decides, not what it is called: a user's ``types.py`` is own, and a function that was rebuilt in
-a worker from its value has no module at all, only globals that still say ``__name__`` and ``__file__``.
+Where a module lies decides, not what it is called: a user's ``types.py`` is own, and a function
+that was rebuilt in a worker from its value has no module at all, only globals that still say
+``__name__`` and ``__file__``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
+from typing import cast
 
 import xxhash
 
@@ -33,7 +34,8 @@ def is_own(module: str | ModuleType | None) -> bool:
     """Tell whether a module is the user's own code.
 
     Args:
-        module: A module, or the name of a loaded one. None and a name that is not loaded and not the standard
+        module: A module, or the name of a loaded one. None and a name that is not loaded and not
+            the standard
             library's stand for code without a module, as from `exec`: that is own.
     """
     if module is None:
@@ -123,13 +125,13 @@ def _location(namespace: Mapping[str, object]) -> str:
     if isinstance(origin, str):
         return origin
     try:
-        folders = [entry for entry in namespace.get("__path__", ()) if isinstance(entry, str)]  # type: ignore[attr-defined]
-    except Exception:
+        folders = [str(entry) for entry in cast("Iterable[object]", namespace.get("__path__", ()))]
+    except Exception:  # a namespace package's path looks for itself again, and may fail
         return ""
     return folders[0] if folders else ""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_own(name: str, location: str) -> bool:
     top = name.partition(".")[0]
     if top == "dagger":
@@ -145,27 +147,22 @@ def _is_own(name: str, location: str) -> bool:
 
 
 def _is_installed(path: str) -> bool:
-    if not _SITE_FOLDERS.isdisjoint(path.replace("\\", "/").split("/")):
-        return True
-    return path.startswith(_site_prefixes())
+    return not _SITE_FOLDERS.isdisjoint(path.replace("\\", "/").split("/"))
 
 
 def _is_standard(path: str) -> bool:
-    return path.startswith(_standard_prefixes()) or os.path.realpath(path).startswith(_standard_prefixes())
+    folders = _standard_folders()
+    return path.startswith(folders) or os.path.realpath(path).startswith(folders)
 
 
-@lru_cache(maxsize=None)
-def _site_prefixes() -> tuple[str, ...]:
-    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # Some systems put these beside the standard library under other names; the library's own folder is no site.
-    return tuple(folder + os.sep for folder in folders if folder and folder + os.sep not in _standard_prefixes())
-
-
-@lru_cache(maxsize=None)
-def _standard_prefixes() -> tuple[str, ...]:
-    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
-    named = {folder for folder in folders if folder}
-    return tuple(folder + os.sep for folder in named | {os.path.realpath(folder) for folder in named})
+@cache
+def _standard_folders() -> tuple[str, ...]:
+    # Not from sysconfig, which takes longer to import than a fingerprint to make.
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    compiled = os.path.join(sys.base_exec_prefix, sys.platlibdir, version)
+    folders = {os.path.dirname(os.__file__), compiled}
+    folders |= {os.path.realpath(folder) for folder in folders}
+    return tuple(os.path.join(folder, "") for folder in sorted(folders))
 
 
 def _find(name: str) -> str:
@@ -183,7 +180,7 @@ def _find(name: str) -> str:
     return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _distribution_of(name: str, location: str) -> Distribution | None:
     match = _SITE_ROOT.match(os.path.abspath(location)) if location else None
     if match is None:
@@ -201,12 +198,23 @@ def _distribution_of(name: str, location: str) -> Distribution | None:
 def _claimant(root: str, inside: str) -> str | None:
     """The metadata folder in `root` of the distribution that installed the file `inside` it."""
     top = _top_level(inside)
-    guesses = [folder for folder in _metadata_folders(root) if _normal(_split_stem_of(folder)[0]) == _normal(top)]
-    # Reading every RECORD takes long where much is installed, and most are called what they contain.
+    guesses = [
+        folder
+        for folder in _metadata_folders(root)
+        if _normal(_split_stem_of(folder)[0]) == _normal(top)
+    ]
+    # Reading every RECORD takes long where much is installed, and most are called what they
+    # contain.
     for folder in guesses:
-        if inside in _claimed_files(os.path.join(root, folder)) or top in _claimed_tops(os.path.join(root, folder)):
+        if inside in _claimed_files(os.path.join(root, folder)) or top in _claimed_tops(
+            os.path.join(root, folder)
+        ):
             return folder
-    claimants = [folder for folder in _metadata_folders(root) if top in _claimed_tops(os.path.join(root, folder))]
+    claimants = [
+        folder
+        for folder in _metadata_folders(root)
+        if top in _claimed_tops(os.path.join(root, folder))
+    ]
     for folder in claimants:
         files = _claimed_files(os.path.join(root, folder))
         if inside in files or any(file.startswith(inside + "/") for file in files):
@@ -218,7 +226,7 @@ def _top_level(inside: str) -> str:
     return inside.partition("/")[0].partition(".")[0]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _metadata_folders(root: str) -> tuple[str, ...]:
     try:
         entries = sorted(os.listdir(root))
@@ -227,16 +235,18 @@ def _metadata_folders(root: str) -> tuple[str, ...]:
     return tuple(entry for entry in entries if entry.endswith((".dist-info", ".egg-info")))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _claimed_files(folder: str) -> frozenset[str]:
     record = _read(os.path.join(folder, "RECORD"))
     if record:
         return frozenset(line.rsplit(",", 2)[0].strip('"') for line in record.splitlines() if line)
-    listed = _read(os.path.join(folder, "installed-files.txt")) or _read(os.path.join(folder, "SOURCES.txt"))
+    listed = _read(os.path.join(folder, "installed-files.txt")) or _read(
+        os.path.join(folder, "SOURCES.txt")
+    )
     return frozenset(listed.splitlines())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _claimed_tops(folder: str) -> frozenset[str]:
     named = _read(os.path.join(folder, "top_level.txt")).split()
     if named:
@@ -244,13 +254,15 @@ def _claimed_tops(folder: str) -> frozenset[str]:
     return frozenset(_top_level(file) for file in _claimed_files(folder))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _metadata(folder: str) -> tuple[tuple[str, str], ...]:
     """The headers of a distribution's METADATA, in order."""
     name = "METADATA" if folder.endswith(".dist-info") else "PKG-INFO"
     text = _read(os.path.join(folder, name)) or (_read(folder) if os.path.isfile(folder) else "")
     headers = text.split("\n\n", 1)[0].splitlines()
-    pairs = (line.split(":", 1) for line in headers if ":" in line and not line.startswith((" ", "\t")))
+    pairs = (
+        line.split(":", 1) for line in headers if ":" in line and not line.startswith((" ", "\t"))
+    )
     return tuple((key.strip().lower(), value.strip()) for key, value in pairs)
 
 
@@ -260,7 +272,7 @@ def _identity(folder: str) -> Distribution:
     return headers.get("name", name), headers.get("version", version)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _requirements(name: str) -> tuple[Distribution, ...]:
     folder = _installed().get(name)
     if folder is None:
@@ -276,9 +288,9 @@ def _requirements(name: str) -> tuple[Distribution, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _installed() -> dict[str, str]:
-    """Normal name -> metadata folder of all that is installed; the first on the path wins, as in an import."""
+    """Normal name -> metadata folder of all that is installed; the first on the path wins."""
     found: dict[str, str] = {}
     for root in sys.path:
         if _SITE_FOLDERS.isdisjoint(root.replace("\\", "/").split("/")):

@@ -1,4 +1,4 @@
-"""What a fingerprint is made of: parts with their source, for keys, for records and for explaining a difference."""
+"""What a fingerprint is made of: parts with their source, for keys, records and reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Part:
 
     __slots__ = ("_source", "digest", "kind", "name")
 
-    def __init__(self, name: str, kind: str, digest: Digest, source: str | Callable[[], str] = "") -> None:
+    def __init__(
+        self, name: str, kind: str, digest: Digest, source: str | Callable[[], str] = ""
+    ) -> None:
         self.name = name
         self.kind = kind
         self.digest = digest
@@ -29,7 +31,7 @@ class Part:
 
     @property
     def source(self) -> str:
-        """Dedented source text, or a value's repr; read when first asked for, empty when it is not known."""
+        """Dedented source text, or a value's repr; read when first asked for, empty if unknown."""
         if not isinstance(self._source, str):
             self._source = self._source()
         return self._source
@@ -56,8 +58,10 @@ class Fingerprint:
     Attributes:
         digest: Digest of all of it, installed versions included.
         parts: What it is made of, sorted by name.
-        distributions: Name and version of the installed distributions it uses, and of those that they require.
-        reached: Own module, as in `sys.modules`, to the names in it that are read; None stands for all of it.
+        distributions: Name and version of the installed distributions it uses, and of those that
+            they require.
+        reached: Own module, as in `sys.modules`, to the names in it that are read; None stands for
+            all of it.
     """
 
     digest: Digest

@@ -1,8 +1,9 @@
-"""Which names a function's code reaches, and through which attributes: read from its instructions, nothing is run.
+"""Which names a function's code reaches, read from its instructions; nothing is run.
 
-``utils.clean(x)`` gives the chain (utils, clean), so that the fingerprint follows `clean` and not all of `utils`.
-Whether `utils` is a module, a class or a value is for `fingerprints` to see, which has the globals. Code of nested
-functions, lambdas, comprehensions and class bodies is read as part of the function that contains it.
+``utils.clean(x)`` gives the chain (utils, clean), so that the fingerprint follows `clean` and not
+all of `utils`. Whether `utils` is a module, a class or a value is for `fingerprints` to see, which
+has the globals. Code of nested functions, lambdas, comprehensions and class bodies is read as part
+of the function that contains it.
 
 A name bound by an import inside the function, and by nothing else, stands for what was imported.
 """
@@ -21,12 +22,19 @@ from dagger.cache.code_digests import meaningful_operations
 TOLD_BY_MENTION = {
     "docs": frozenset({"__doc__", "getdoc"}),
     "annotations": frozenset(
-        {"__annotations__", "get_type_hints", "get_annotations", "signature", "Signature", "getfullargspec"}
+        {
+            "__annotations__",
+            "get_type_hints",
+            "get_annotations",
+            "signature",
+            "Signature",
+            "getfullargspec",
+        }
     ),
     "names": frozenset({"__name__", "__qualname__"}),
     "subclasses": frozenset({"__subclasses__"}),
 }
-"""What code that mentions one of these names can see of other code, though it means nothing else."""
+"""What code that mentions one of these names can see of other code."""
 
 _MENTIONS = {name: aspect for aspect, names in TOLD_BY_MENTION.items() for name in names}
 _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -43,12 +51,15 @@ class Reference(NamedTuple):
     """One way in which code reaches something outside itself.
 
     Attributes:
-        kind: "global", "cell" (a variable of the function around) or "import" (inside the function).
+        kind: "global", "cell" (a variable of the function around) or "import" (inside the
+            function).
         name: The global's or the cell's name, or the module's as the import writes it.
         attributes: What is read from it, one after another, as far as the code says it in one go.
         level: Of an import: leading dots.
-        package: Of an import: whether the first package is bound (``import a.b``) instead of the module.
-        literal: A constant string that follows directly: the first argument, where this is a function called.
+        package: Of an import: whether the first package is bound (``import a.b``) instead of the
+            module.
+        literal: A constant string that follows directly: the first argument, where this is a
+            function called.
     """
 
     kind: str
@@ -80,7 +91,9 @@ def reach(code: CodeType) -> Reach:
     """Read which names a function's code reaches; remembered as long as the code object lives."""
     found = _known.get(code)
     if found is None:
-        around: dict[str, Reference | None] = {name: Reference("cell", name) for name in code.co_freevars}
+        around: dict[str, Reference | None] = {
+            name: Reference("cell", name) for name in code.co_freevars
+        }
         reader = _Reader()
         reader.read(code, around)
         references = sorted(set(reader.references), key=repr)
@@ -96,7 +109,9 @@ class _Reader:
         self.mentions: set[str] = set()
 
     def read(self, code: CodeType, around: _Scope) -> None:
-        operations = [operation for operation in meaningful_operations(code) if operation.name not in _PADDING]
+        operations = [
+            operation for operation in meaningful_operations(code) if operation.name not in _PADDING
+        ]
         scope = self.scope(code, operations, around)
         index = 0
         extends = False
@@ -112,7 +127,11 @@ class _Reader:
                 attributes = (*reference.attributes, reference.literal)
                 self.mention(reference.literal)
                 reference = reference._replace(attributes=attributes, literal=None)
-            extends = reference.kind == "global" and reference.name == "getattr" and not reference.attributes
+            extends = (
+                reference.kind == "global"
+                and reference.name == "getattr"
+                and not reference.attributes
+            )
             self.references.append(reference)
             index = following
 
@@ -144,7 +163,7 @@ class _Reader:
         return start._replace(attributes=tuple(attributes), literal=literal), following
 
     def note(self, operation: Operation, scope: _Scope) -> None:
-        """Take what else an instruction says: nested code, names of attributes, constants that are names."""
+        """Take what else an instruction says: nested code, attributes, constants that are names."""
         value = operation.operand
         if operation.kind == "name":
             self.mention(value)
@@ -160,7 +179,7 @@ class _Reader:
             self.mentions.add(aspect)
 
     def scope(self, code: CodeType, operations: list[Operation], around: _Scope) -> _Scope:
-        """What the variables of a function stand for, as far as they stand for something outside it."""
+        """What a function's variables stand for, as far as that is something outside it."""
         scope: dict[str, Reference | None] = dict(around)
         if not any(operation.name == "IMPORT_NAME" for operation in operations):
             return scope
@@ -169,7 +188,9 @@ class _Reader:
             if variable is not None and writes[variable] == 1 and variable not in around:
                 scope[variable] = imported
             else:
-                self.references.append(imported)  # who uses it, and how, can't be told: it counts whole
+                self.references.append(
+                    imported
+                )  # who uses it, and how, can't be told: it counts whole
         return scope
 
 
@@ -186,18 +207,23 @@ def _written(code: CodeType, operations: list[Operation]) -> Iterator[str]:
 
 
 def _imports(operations: list[Operation]) -> Iterator[tuple[str | None, Reference]]:
-    """Yield each import: the variable that it binds (None: something else than a variable) and what it brings."""
+    """Yield what each import binds (None: no variable) and what it brings."""
     for index, operation in enumerate(operations):
         if operation.name != "IMPORT_NAME":
             continue
         level, names = operations[index - 2].operand, operations[index - 1].operand
-        module = Reference("import", operation.operand, level=level if isinstance(level, int) else 0)
+        module = Reference(
+            "import", operation.operand, level=level if isinstance(level, int) else 0
+        )
         following = index + 1
         if not names:
             is_renamed = operations[following].name == "IMPORT_FROM"
             while operations[following].name == "IMPORT_FROM":
                 following += 1
-            yield _bound(operations[following]), module._replace(package="." in module.name and not is_renamed)
+            yield (
+                _bound(operations[following]),
+                module._replace(package="." in module.name and not is_renamed),
+            )
             continue
         while following + 1 < len(operations) and operations[following].name == "IMPORT_FROM":
             attribute = operations[following].operand

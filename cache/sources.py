@@ -1,4 +1,4 @@
-"""The source text of a part, if it can be told to be what was loaded. Only explanations use it, never a digest."""
+"""The source text of a part, if it is what was loaded. Only explanations use it, no digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
 
 def function_source(function: FunctionType) -> str:
-    """The dedented source of a function; `CHANGED` if the file is another than the one loaded, or empty."""
+    """The dedented source of a function; `CHANGED` if the file is not what was loaded; or empty."""
     code = function.__code__
     lines = _lines(code.co_filename)
     index = _index(code.co_filename, lines)
@@ -33,7 +33,10 @@ def function_source(function: FunctionType) -> str:
 def class_source(cls: type) -> str:
     """The dedented source of a class, found by one of its methods or, failing that, by its name."""
     methods = [value for value in vars(cls).values() if isinstance(value, FunctionType)]
-    filename = next((method.__code__.co_filename for method in methods if method.__module__ == cls.__module__), "")
+    filename = next(
+        (method.__code__.co_filename for method in methods if method.__module__ == cls.__module__),
+        "",
+    )
     if not _lines(filename):
         import sys
 

@@ -1,4 +1,4 @@
-"""What a value of the user's counts by: its value digest, the code inside it, and the classes of the objects in it."""
+"""What a value of the user's counts by: its value digest, the code and the classes in it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker
 
 _PENDING = "0" * 32
-_ATOMS = (int, float, complex, str, bytes, bytearray, bool, type(None), type, types.FunctionType, types.ModuleType)
+_ATOMS = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    bool,
+    type(None),
+    type,
+    types.FunctionType,
+    types.ModuleType,
+)
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
 def fill_value(maker: NodeMaker, node: Node, value: object) -> None:
     """Fill a value's node.
 
-    Functions and classes inside count by their own nodes, whose digests come later: the value is digested once to
-    find them, and again with their digests in place.
+    Functions and classes inside count by their own nodes, whose digests come later: the value is
+    digested once to find them, and again with their digests in place.
     """
     from dagger.cache.digests import digest_value
 
@@ -45,7 +57,9 @@ def _relocal(maker: NodeMaker, name: str, value: object) -> Callable[[Callable[[
     from dagger.cache.digests import digest_value
 
     def relocal(look: Callable[[Node], str]) -> str:
-        return digest_text("value", digest_value(value, path=name, code=lambda obj: look(maker.node(obj, name))))
+        return digest_text(
+            "value", digest_value(value, path=name, code=lambda obj: look(maker.node(obj, name)))
+        )
 
     return relocal
 
@@ -88,4 +102,9 @@ def _slots(cls: type) -> tuple[str, ...]:
     if isinstance(slots, str):
         slots = (slots,)
     named = (name for name in slots if name not in ("__dict__", "__weakref__"))
-    return tuple(f"_{cls.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name for name in named)
+    return tuple(
+        f"_{cls.__name__.lstrip('_')}{name}"
+        if name.startswith("__") and not name.endswith("__")
+        else name
+        for name in named
+    )
