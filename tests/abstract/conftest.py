@@ -24,10 +24,10 @@ class Box(AbstractDatum):
     cleared = 0
 
     def _validate_format_logic(self) -> bool:
-        return self.pointer != "bad"
+        return bool(self.pointer != "bad")
 
     def _verify_available_logic(self) -> bool:
-        return self.pointer != "gone"
+        return bool(self.pointer != "gone")
 
     def _clear_logic(self) -> None:
         self.cleared += 1

@@ -136,3 +136,17 @@ def test_unknown_options_are_refused(toys: SimpleNamespace) -> None:
     """A misspelt `pointer=` is no empty datum."""
     with pytest.raises(TypeError, match="pointr"):
         toys.Box(pointr=1)
+
+
+def test_quickhash_of_what_came_again(toys: SimpleNamespace) -> None:
+    """A new pointer, or data that was gone in between, is hashed anew."""
+    box = toys.Box(pointer=1)
+    assert box.quickhash == hash("1")
+    box.populate(2)
+    assert box.verify_available()
+    assert box.quickhash == hash("2")
+    box._pointer = "gone"
+    assert not box.verify_available()
+    box._pointer = 3
+    assert box.verify_available()
+    assert box.quickhash == hash("3")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagger.abstract import AbstractTask
 from dagger.abstract.helpers import (
     collect_dependencies,
     construct_adj_list,
@@ -87,11 +88,11 @@ def test_a_deep_chain(toys: SimpleNamespace) -> None:
 
 def test_a_wide_graph(toys: SimpleNamespace) -> None:
     """Layers of 300, each task needing all of the layer before: edges count once."""
-    layer: list[object] = []
+    layer: list[AbstractTask] = []
     for depth in range(4):
         layer = [toys.Step(f"{depth}/{index}", dependencies=layer) for index in range(300)]
     assert len(topological_order(layer)) == 1200
-    assert sum(map(len, construct_adj_list(layer).values())) == 3 * 300 * 300
+    assert sum(len(them) for them in construct_adj_list(layer).values()) == 3 * 300 * 300
 
 
 def test_resources() -> None:

@@ -14,10 +14,10 @@ from dagger.abstract import AbstractDatum, DatumList, DatumState, InputForm, con
 
 class Cell(AbstractDatum):
     def _validate_format_logic(self) -> bool:
-        return self.pointer != "bad"
+        return bool(self.pointer != "bad")
 
     def _verify_available_logic(self) -> bool:
-        return self.pointer != "gone"
+        return bool(self.pointer != "gone")
 
     def _clear_logic(self) -> None:
         pass
@@ -175,3 +175,21 @@ def test_conversion_is_the_list_of_conversions(toys: SimpleNamespace) -> None:
     assert all(converter_registry.has_converter(DatumList, form) for form in InputForm)
     with pytest.raises(TypeError, match=r"registered for Cell -> InputForm\.FILEPATH"):
         converter_registry.convert(DatumList(Cell, pointer=[1]), InputForm.FILEPATH)
+
+
+def test_a_bad_pointer_empties_every_member(toys: SimpleNamespace) -> None:
+    """A list that was half populated is EMPTY in all its members, not in some."""
+    members = [toys.Box(pointer=1), toys.Box(pointer=2), toys.Box(pointer=3)]
+    data = DatumList(toys.Box, members)
+    with pytest.raises(ValueError, match="item 1"):
+        data.populate([5, "bad", 7])
+    assert {member.state for member in members} == {DatumState.EMPTY}
+
+
+def test_an_output_list_is_its_members_too(toys: SimpleNamespace) -> None:
+    """Each member of an output can be an input by itself; asking for parents twice adds none."""
+    members = [toys.Box(), toys.Box()]
+    task = toys.Step("t", outputs={"parts": DatumList(toys.Box, members)})
+    assert [member.parents for member in members] == [[task], [task]]
+    assert task["parts"].parents == task["parts"].parents == [task]
+    assert toys.Step("u", {"x": members[1]}).upstream == [task]

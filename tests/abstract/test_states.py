@@ -72,7 +72,7 @@ class Thing(AbstractDatum):
     there = True
 
     def _validate_format_logic(self) -> bool:
-        return self.pointer != "bad"
+        return bool(self.pointer != "bad")
 
     def _verify_available_logic(self) -> bool:
         return self.there
@@ -191,7 +191,7 @@ class TaskMachine(RuleBasedStateMachine):
             self.state = "WAITING" if ending else "COMPLETE"
             assert self.reported[-2:] == ["RUNNING", self.state]
         else:
-            with pytest.raises(ending):  # type: ignore[arg-type]  # it is one of the two
+            with pytest.raises(ending):
                 self.task.run()
             self.state = "FAILED"
             assert self.reported[-2:] == ["RUNNING", "FAILED"]

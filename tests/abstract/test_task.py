@@ -111,7 +111,7 @@ def test_input_form_or_collect_inputs(toys: SimpleNamespace) -> None:
 
     class Chosen(Neither):
         def __init__(self, *args: Any, **options: Any) -> None:
-            self.input_form = InputForm.OBJECT
+            self.input_form = InputForm.OBJECT  # type: ignore[assignment]
             super().__init__(*args, **options)
 
     with pytest.raises(TypeError, match="'t': Neither must set input_form or write _collect"):
@@ -127,12 +127,12 @@ def test_needs_what_it_needs(toys: SimpleNamespace) -> None:
     first, second = toys.chain(2)
     with pytest.raises(RuntimeError, match="task 's1' needs tasks that are not complete: 's0'"):
         second.run()
-    assert second.state is TaskState.WAITING
+    assert second.state == TaskState.WAITING
     first.run()
     second.run()
     with pytest.raises(ValueError, match="Invalid TaskState transition: COMPLETE → RUNNING"):
         second.run()
-    assert second.state is TaskState.COMPLETE
+    assert second.state == TaskState.COMPLETE
 
 
 @pytest.mark.parametrize("ending", [OSError, SystemExit, GeneratorExit])
@@ -213,10 +213,10 @@ def test_a_clean_up_that_fails(toys: SimpleNamespace) -> None:
     with pytest.raises(PermissionError) as caught:
         task.run()
     assert isinstance(caught.value.__context__, OSError)
-    assert task.state is heard[-1] is TaskState.FAILED
+    assert [task.state, heard[-1]] == [TaskState.FAILED] * 2
     with pytest.raises(PermissionError):
         task.interrupt()
-    assert task.state is heard[-1] is TaskState.WAITING
+    assert [task.state, heard[-1]] == [TaskState.WAITING] * 2
 
 
 @pytest.mark.parametrize(

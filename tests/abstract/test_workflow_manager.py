@@ -289,3 +289,28 @@ def test_many_tasks_at_once(toys: SimpleNamespace) -> None:
     manager = Instant(end)
     manager.run()
     assert len(manager.complete) == 2001
+
+
+def test_a_source_that_came_late(toys: SimpleNamespace) -> None:
+    """A source that came since it was last looked at makes its task ready, also without a sync."""
+    source = toys.Box(pointer="gone")
+    step = toys.Step("step", {"x": source})
+    source._pointer = 1
+    toys.ThreadManager(step).run(sync=False)
+    assert step.state is TaskState.COMPLETE
+
+
+def test_a_stall_after_a_failure(toys: SimpleNamespace) -> None:
+    """Told to keep going, a run that never starts what is ready says so, failure or not."""
+
+    class Picky(toys.ThreadManager):  # type: ignore[misc, name-defined]
+        def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
+            return [task for task in ready if task.identifier == "bad"]
+
+    bad = toys.Step("bad")
+    bad.work = lambda _: 1 / 0
+    manager = Picky([bad, toys.Step("left")])
+    manager.keep_going = True
+    with pytest.raises(TaskError, match="none of the ready tasks was chosen: 'left'"):
+        manager.run()
+    assert manager.failed == {bad}
