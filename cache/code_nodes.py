@@ -12,10 +12,10 @@ import functools
 import sys
 import types
 from collections.abc import Callable
+from enum import Enum
 
 from dagger.cache import ownership
 from dagger.cache.code_graph import Edge, Node, digest_text
-
 from dagger.errors import UndigestibleError
 
 _BUILTIN_CALLABLES = (
@@ -270,7 +270,9 @@ class NodeMaker:
 
 
 def is_of_dagger(value: object) -> bool:
-    """Tell whether a value is one of dagger's own things: a task, a datum, a manager."""
+    """Tell whether a value is one of dagger's own things with a state: a task, a datum, a manager."""
+    if isinstance(value, Enum):  # such as InputForm.OBJECT, a constant
+        return False
     return any(
         base.__module__ == "dagger" or base.__module__.startswith("dagger.")
         for base in type(value).__mro__

@@ -6,7 +6,8 @@ the form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -77,6 +78,18 @@ class ConverterRegistry:
     def has_converter(self, datum_type: type, input_form: InputForm) -> bool:
         """Tell whether data of a type can be converted."""
         return self._find(datum_type, input_form) is not None
+
+    @contextmanager
+    def also(self, registrations: Iterable[tuple[type, InputForm, Converter]]) -> Iterator[None]:
+        """Know some more converters for a while, as a worker does for one job."""
+        former = dict(self._converters)
+        for datum_type, form, fn in registrations:
+            self.register(datum_type, form, fn)
+        try:
+            yield
+        finally:
+            self._converters = former
+            self._found.clear()
 
     def custom(self) -> list[tuple[type, InputForm, Converter]]:
         """Return what people registered: each a type and a form, and the function for them.

@@ -1,0 +1,191 @@
+"""The data that people use: a value in memory, a file, a set of files that match a pattern.
+
+A datum says where its data is. What the data is worth (its digest, its blob) is known to the cache; the manager
+joins the two and hands a finished task's data their values as `StoredValue`, read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from dagger.abstract import AbstractDatum, DatumList
+from dagger.cache.blobs import BlobStore
+from dagger.cache.digests import digest_value
+from dagger.cache.files import StatIndex
+from dagger.core.session import NotComputed, current
+from dagger.errors import DamagedError, DeclarationError
+
+_PLAIN_PATH = re.compile(r"[\w@%+=:,./-]{1,250}\Z")
+_PATTERN = re.compile(r"[*?\[]")
+
+
+class StoredValue:
+    """A value that stays in the store until it is asked for.
+
+    Attributes:
+        inline: The container's bytes where they are small, else None and the blob has them.
+        mend: Called when the blob is gone or damaged; runs the producer again and returns the new value.
+    """
+
+    __slots__ = ("digest", "directory", "inline", "mend")
+
+    def __init__(
+        self,
+        directory: str,
+        digest: str,
+        inline: bytes | None,
+        mend: Callable[[], object] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.digest = digest
+        self.inline = inline
+        self.mend = mend
+
+    def load(self) -> object:
+        """Return the value, its blob checked first.
+
+        Raises:
+            DamagedError: The blob is gone or is not what its digest says, and nobody here can mend it.
+        """
+        from dagger.cache import values
+        from dagger.core.shipping import value_unpickler
+
+        if self.inline is not None:
+            return values.load(self.inline, value_unpickler)
+        try:
+            path = BlobStore(self.directory).open_checked(self.digest)
+        except (DamagedError, FileNotFoundError):
+            if self.mend is None:
+                raise
+            return self.mend()
+        return values.load(path, value_unpickler)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredValue, (self.directory, self.digest, self.inline)
+
+
+class MemoryDatum(AbstractDatum):
+    """A Python value. A task's output is read from the cache when its `pointer` is first asked for.
+
+    Args:
+        pointer: The value; any object, also None.
+        parent: The task that makes it, if any.
+    """
+
+    @property
+    def pointer(self) -> Any:
+        """The value itself, or None when there is none yet.
+
+        Raises:
+            NotComputed: `dagger run` was told to leave the task that makes it aside.
+        """
+        if self.state == 0 and self.parents:
+            session = current()
+            if session is not None and session.partial:
+                raise NotComputed
+        if isinstance(self._pointer, StoredValue):
+            self._pointer = self._pointer.load()
+        return super().pointer
+
+    def _validate_format_logic(self) -> bool:
+        return True
+
+    def _verify_available_logic(self) -> bool:
+        return True
+
+    def _clear_logic(self) -> None:
+        """A value in memory leaves nothing behind."""
+
+    def _quickhash(self) -> int:
+        return int(digest_value(self.pointer), 16)
+
+
+class FileDatum(AbstractDatum):
+    """A file, or a directory where the path ends in ``/`` or is one.
+
+    Args:
+        pointer: The path, str or path-like; a relative one counts from the project's root.
+        parent: The task that makes it, if any.
+
+    Raises:
+        ValueError: The path is empty or cannot be a path here.
+    """
+
+    root: str | None = None
+
+    def populate(self, pointer: Any) -> None:
+        """Set the path; it is kept as a str."""
+        super().populate(os.fspath(pointer) if isinstance(pointer, os.PathLike) else pointer)
+
+    @property
+    def location(self) -> str:
+        """The path to open: absolute where the project's root is not the working directory."""
+        return os.path.join(self.root, self._pointer) if self.root else str(self._pointer)
+
+    def _validate_format_logic(self) -> bool:
+        return is_path(self._pointer)
+
+    def _verify_available_logic(self) -> bool:
+        path = self.location
+        return os.path.isdir(path) if path.endswith("/") else os.path.exists(path)
+
+    def _clear_logic(self) -> None:
+        # A file that no task made is its owner's: forgetting the datum leaves it alone.
+        if self.parents and os.path.isfile(self.location):
+            os.remove(self.location)
+
+    def _quickhash(self) -> int:
+        return int(_stats.digest_path(self.location), 16)
+
+
+class FileGlob(DatumList):
+    """The files that a script writes under a pattern, as in ``out/part-*.csv``; its members are known once it ran.
+
+    Args:
+        pattern: The pattern, as `glob` reads it; it stands for regular files below the project's root.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__(FileDatum)
+        self.pattern = pattern
+
+
+_stats = StatIndex()
+
+
+def is_path(value: object) -> bool:
+    """Tell whether a value can be the path of a file on this platform."""
+    if not isinstance(value, str):
+        return False
+    if _PLAIN_PATH.match(value):
+        return True
+    from pathvalidate import is_valid_filepath
+
+    try:
+        return is_valid_filepath(value, platform="auto")
+    except UnicodeEncodeError:
+        return os.name == "posix"  # there a name need not be text in any encoding
+
+
+def is_pattern(path: str) -> bool:
+    """Tell whether a path is a pattern for several files."""
+    return _PATTERN.search(path) is not None
+
+
+def output_file(task: str, name: str, path: object) -> FileDatum:
+    """Make the datum of an output that was declared by its path.
+
+    Raises:
+        DeclarationError: It is neither a path nor a datum.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DeclarationError(
+            f"task {task!r}: output {name!r} is a {type(path).__name__}; "
+            "give a path, a FileDatum, or None for a value"
+        )
+    datum = FileDatum()
+    datum.populate(path)
+    return datum

@@ -1,0 +1,52 @@
+"""What happens in a run, as frozen values for whoever listens: progress, log, report, JSON. Listeners never steer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from dagger.core.report import RunReport, TaskReport
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A manager began. `total` is the number of tasks that it will look at."""
+
+    total: int
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """A task was launched; `reasons` say why, as sentences."""
+
+    task: str
+    reasons: tuple[str, ...]
+    attempt: int
+
+
+@dataclass(frozen=True)
+class TaskEnded:
+    """A task was settled: it ran, was restored, was up to date, failed, or could not run."""
+
+    report: TaskReport
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something that a person should know, said once: an undeclared read, a task that cannot be cached."""
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A manager came to its end."""
+
+    report: RunReport
+
+
+Event = Union[RunStarted, TaskStarted, TaskEnded, Noted, RunEnded]
+Listener = Callable[[Event], None]

@@ -1,0 +1,125 @@
+"""One task's place in a run, and how the places hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dagger.abstract import AbstractTask
+from dagger.core.report import TaskReport
+
+if TYPE_CHECKING:
+    from dagger.cache.locks import Lock
+    from dagger.cache.records import Reason
+    from dagger.core.manifest import Manifest
+
+
+class Slot:
+    """A task in a run.
+
+    Attributes:
+        index: Its place in topological order.
+        waits: How many tasks upstream are not settled.
+        upstream: The tasks that it needs, and `followers` those that need it.
+        manifest: Its ingredients, known once everything upstream is settled.
+        reasons: Why it runs.
+        length: Seconds from its start to the end of the run, by remembered times.
+        seen: When the records were made that its look-up saw.
+        attempt: How often it was launched.
+        suspect: Whether it may be the one that killed a worker.
+        heals: The tasks that it is run again for, since what they took from it turned out damaged.
+        locks: What keeps other managers from running it meanwhile, None while it holds nothing.
+        report: How it came out, None while it is not settled.
+    """
+
+    __slots__ = (
+        "attempt",
+        "followers",
+        "heals",
+        "index",
+        "length",
+        "locks",
+        "manifest",
+        "notes",
+        "reasons",
+        "report",
+        "seconds",
+        "seen",
+        "suspect",
+        "task",
+        "upstream",
+        "waits",
+    )
+
+    def __init__(self, task: AbstractTask, index: int) -> None:
+        self.task = task
+        self.index = index
+        self.waits = 0
+        self.upstream: list[Slot] = []
+        self.followers: list[Slot] = []
+        self.manifest: Manifest | None = None
+        self.reasons: tuple[Reason, ...] = ()
+        self.length = 0.0
+        self.seconds = 0.0
+        self.attempt = 0
+        self.heals: list[Slot] = []
+        self.suspect = False
+        self.notes: list[str] = []
+        self.locks: list[Lock] | None = None
+        self.seen: frozenset[float] = frozenset()
+        self.report: TaskReport | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's identifier."""
+        return self.task.identifier
+
+    @property
+    def demand(self) -> tuple[tuple[str, float], ...]:
+        """What it holds while it runs, in a form that can be compared."""
+        return tuple(sorted(self.task.resources.items())) if self.task.resources else ()
+
+    def __lt__(self, other: Slot) -> bool:
+        """Longest way to the end first; among equals, the order in which they were made."""
+        return (-self.length, self.index) < (-other.length, other.index)
+
+
+def slots_of(order: Sequence[AbstractTask]) -> list[Slot]:
+    """Return a slot for each task.
+
+    Args:
+        order: All tasks, each behind those that it needs.
+    """
+    slots = {task: Slot(task, index) for index, task in enumerate(order)}
+    for task, slot in slots.items():
+        for needed in task.upstream:
+            above = slots[needed]
+            above.followers.append(slot)
+            slot.upstream.append(above)
+            slot.waits += 1
+    return list(slots.values())
+
+
+def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:
+    """Set each slot's `length`: the longest way from its start to the end.
+
+    Args:
+        slots: In topological order.
+        seconds: How long tasks took when they last ran; an unknown one counts as their mean.
+    """
+    usual = sum(seconds.values()) / len(seconds) if seconds else 1.0
+    for slot in reversed(slots):
+        longest = max((follower.length for follower in slot.followers), default=0.0)
+        slot.length = longest + seconds.get(slot.name, usual)
+
+
+def needed_for(slots: Sequence[Slot], wanted: Sequence[Slot]) -> list[Slot]:
+    """Return the slots that `wanted` need, themselves included, in the same order."""
+    keep: set[Slot] = set()
+    stack = list(wanted)
+    while stack:
+        slot = stack.pop()
+        if slot not in keep:
+            keep.add(slot)
+            stack += slot.upstream
+    return [slot for slot in slots if slot in keep]

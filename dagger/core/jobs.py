@@ -1,0 +1,191 @@
+"""A task on its way to a worker and back: a small job without the graph, and what became of it.
+
+`run_job` is the worker's whole part: take the job's code and data, run it in isolation, file what it made, and send
+back digests and small values. It never raises: what went wrong travels in the outcome.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dagger.cache.records import Output, Read
+from dagger.core.report import Failure
+
+if TYPE_CHECKING:
+    from dagger.abstract import AbstractDatum
+
+LOG_TAIL = 8192
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task, as bytes that a worker can run.
+
+    Attributes:
+        body: The shipped `Body`; tasks of one function share it.
+        data: The shipped pair of inputs and outputs, bare of the graph.
+        root: The project's folder, in which it runs.
+        blobs: The blob store's directory.
+        log: Where what it prints goes.
+        pickles: Whether dagger pickles its ``.pkl`` outputs.
+        secret: Keys the digests of environment variables that it reads; empty where nothing is tracked.
+        cache: The cache directory, whose files are never discovered reads.
+        timeout: Seconds, or None.
+    """
+
+    task: str
+    body: bytes
+    data: bytes
+    root: str
+    blobs: str
+    log: str
+    pickles: bool
+    secret: bytes
+    cache: str
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        failure: Why it failed, or None.
+        outputs: What it made, filed.
+        reads: What it was seen to read without declaring it.
+        unstable: Names among them that changed while it ran.
+        seconds: How long the task's own code took.
+        log: The last of what it printed.
+        peak: Peak memory in bytes, 0 where unknown.
+    """
+
+    failure: Failure | None = None
+    outputs: tuple[Output, ...] = ()
+    reads: tuple[Read, ...] = ()
+    unstable: tuple[str, ...] = ()
+    started: float = 0.0
+    seconds: float = 0.0
+    log: str = ""
+    peak: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+
+def run_job(job: Job) -> Outcome:
+    """Run a job in this worker process, isolated from the ones before and after it."""
+    from dagger.core.isolation import capture_output, end_leftovers, peak_memory
+    from dagger.core.landing import Landing
+    from dagger.core.time_limit import time_limit
+
+    started = time.time()
+    clock = time.perf_counter()
+    outcome: Outcome
+    with capture_output(job.log):
+        try:
+            with Landing() as landing, time_limit(job.timeout):
+                os.chdir(job.root)
+                outcome = _run(job, landing.load)
+        except BaseException as error:
+            outcome = Outcome(failure=failure_of(error))
+        finally:
+            end_leftovers()
+    seconds = time.perf_counter() - clock
+    from dataclasses import replace
+
+    return replace(
+        outcome, started=started, seconds=seconds, log=read_tail(job.log), peak=peak_memory()
+    )
+
+
+def _run(job: Job, load: object) -> Outcome:
+    from contextlib import nullcontext
+
+    from dagger.abstract import converter_registry
+    from dagger.cache.blobs import BlobStore
+    from dagger.core.places import Places
+    from dagger.core.storing import Storer
+    from dagger.core.tracking import Tracker
+
+    assert callable(load)
+    body = load(job.body)
+    inputs, outputs, converters = load(job.data)
+    places = Places(job.root)
+    tracker = Tracker.of_job(job, inputs, outputs) if job.secret else None
+    with converter_registry.also(converters), tracker or nullcontext():
+        returned = body(inputs, outputs)
+    stored = Storer(BlobStore(job.blobs), places, pickles=job.pickles).store(outputs, returned)
+    if tracker is None:
+        return Outcome(outputs=stored)
+    reads = tuple(Read(*read) for read in tracker.reads)
+    return Outcome(outputs=stored, reads=reads, unstable=tuple(tracker.unstable))
+
+
+def run_here(
+    body: object,
+    inputs: Mapping[str, AbstractDatum],
+    outputs: Mapping[str, AbstractDatum],
+    job: Job,
+) -> Outcome:
+    """Run a job's body in the manager's own process, for an executor of threads: not isolated, not tracked."""
+    from dagger.cache.blobs import BlobStore
+    from dagger.core.places import Places
+    from dagger.core.storing import Storer
+
+    assert callable(body)
+    started = time.time()
+    clock = time.perf_counter()
+    try:
+        returned = body(inputs, outputs)
+        storer = Storer(BlobStore(job.blobs), Places(job.root), pickles=job.pickles)
+        stored = storer.store(outputs, returned)
+    except Exception as error:
+        return Outcome(failure=failure_of(error), started=started)
+    return Outcome(outputs=stored, started=started, seconds=time.perf_counter() - clock)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what a person should see of an exception: its traceback from the user's frame on."""
+    from traceback import TracebackException
+
+    from dagger.core.time_limit import TimeLimitReached
+    from dagger.errors import DaggerError
+
+    if isinstance(error, TimeLimitReached):
+        return Failure("timeout", str(error))
+    if isinstance(error, DaggerError):
+        return Failure(type(error).__name__, str(error))
+    told = TracebackException.from_exception(error)
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    link: TracebackException | None = told
+    while link is not None:
+        _drop_frames(link, ours)
+        link = link.__cause__ or link.__context__
+    text = "".join(told.format())
+    message = "".join(told.format_exception_only()).strip().splitlines()
+    if isinstance(error, SystemExit):
+        return Failure("SystemExit", f"the task called sys.exit({error.code!r})", text)
+    return Failure(type(error).__name__, message[-1] if message else type(error).__name__, text)
+
+
+def _drop_frames(told: object, ours: str) -> None:
+    from traceback import StackSummary, TracebackException
+
+    assert isinstance(told, TracebackException)
+    frames = list(told.stack)
+    foreign = [index for index, frame in enumerate(frames) if not frame.filename.startswith(ours)]
+    kept = frames[foreign[0] :] if foreign else []
+    told.stack = StackSummary.from_list(kept)
+
+
+def read_tail(path: str) -> str:
+    """Return the last lines of a log, at most `LOG_TAIL` bytes; empty where there is none."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,256 @@
+"""From a task to a job: its code and data, bare of the graph, in the form that a worker or a shell takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dagger.abstract import (
+    AbstractDatum,
+    AbstractTask,
+    Converter,
+    DatumList,
+    InputForm,
+    converter_registry,
+)
+from dagger.cache import Cache
+from dagger.cache.digests import digest_text
+from dagger.cache.layout import make_private
+from dagger.cache.records import Output
+from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
+from dagger.core.graph import Slot
+from dagger.core.jobs import Job, Outcome, failure_of, read_tail
+from dagger.core.manifest import Walker, code_of, members, merge
+from dagger.core.places import Places
+from dagger.core.pool import Done, Shells, WorkerLost, Workers
+from dagger.core.report import Failure
+from dagger.core.storing import Storer
+from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of
+from dagger.core.time_limit import was_reached
+from dagger.errors import UndigestibleError
+
+if TYPE_CHECKING:
+    from dagger.core.scripts import ScriptRunner
+
+Work = Callable[[Done], None]
+
+
+class Launcher:
+    """Prepares the jobs of one run."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        places: Places,
+        walker: Walker,
+        workers: Workers,
+        shells: Shells,
+        made: dict[AbstractDatum, Output],
+        undeclared: str,
+    ) -> None:
+        self.cache = cache
+        self.places = places
+        self.walker = walker
+        self.workers = workers
+        self.shells = shells
+        self.made = made
+        self._secret = b"" if undeclared == "ignore" else cache.secret
+        self._bodies: dict[object, bytes] = {}
+        self._sources: dict[AbstractDatum, Output] = {}
+
+    def prepare(self, slot: Slot) -> Work:
+        """Return what launches a slot's task.
+
+        Raises:
+            TaskError: Its code or an input cannot be sent to a worker.
+        """
+        task = slot.task
+        inputs = {name: self._bare(name, datum) for name, datum in task.inputs.items()}
+        outputs = {name: self._bare_output(datum) for name, datum in task.outputs.items()}
+        _forget(self.log_of(task))
+        if isinstance(task, ScriptTask):
+            return self._script(task, inputs, outputs)
+        return self._function(task, inputs, outputs)
+
+    def log_of(self, task: AbstractTask) -> str:
+        """Return where what a task prints is kept while it runs, and after a failure."""
+        name = digest_text(f"{self.places.root}\0{task.identifier}")
+        return os.path.join(self._logs, f"{name}.log")
+
+    @cached_property
+    def _logs(self) -> str:
+        """Where logs go: beside the blobs, or a temporary folder where the cache cannot be written."""
+        folder = os.path.join(os.path.dirname(self.cache.blobs.directory), "logs")
+        try:
+            make_private(folder)
+        except OSError:
+            from tempfile import mkdtemp
+
+            return mkdtemp(prefix="dagger-logs-")
+        return folder
+
+    def _function(
+        self,
+        task: AbstractTask,
+        inputs: dict[str, AbstractDatum],
+        outputs: dict[str, AbstractDatum],
+    ) -> Work:
+        from dagger.core.shipping import ship
+
+        here = self.workers.here
+        classes = tuple(
+            sorted({name for datum in task.inputs.values() for name in self._classes(datum)})
+        )
+        job = Job(
+            task=task.identifier,
+            body=b"" if here else self._body(task, classes),
+            data=b"" if here else ship((inputs, outputs, _converters(inputs)), {}),
+            root=self.places.root,
+            blobs=str(self.cache.blobs.directory),
+            log=self.log_of(task),
+            pickles=isinstance(task, FunctionTask),
+            secret=self._secret if self.workers.controlled else b"",
+            cache=str(self.cache.directory),
+            timeout=task.timeout,
+        )
+        if here:
+            return lambda done: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
+        return lambda done: self.workers.submit(job, done)
+
+    def _body(self, task: AbstractTask, classes: tuple[str, ...]) -> bytes:
+        """Return a task's shipped body; tasks of one function share it."""
+        from dagger.core.shipping import find_class, ship
+
+        sources = code_of(task)
+        memo = (tuple(map(id, sources)), classes) if isinstance(task, FunctionTask) else None
+        if memo is None or memo not in self._bodies:
+            found = []
+            for source in (*sources, *map(find_class, classes)):
+                try:
+                    found.append(self.walker.fingerprinter.of(source))
+                except UndigestibleError:
+                    continue  # it ships whatever can be shipped
+            shipped = ship(body_of(task), merge(found).reached if found else {}, classes)
+            if memo is None:
+                return shipped
+            self._bodies[memo] = shipped
+        return self._bodies[memo]
+
+    def _script(
+        self, task: ScriptTask, inputs: dict[str, AbstractDatum], outputs: dict[str, AbstractDatum]
+    ) -> Work:
+        bare = bare_task(task)
+        assert isinstance(bare, ScriptTask)
+        bare.inputs, bare.outputs = inputs, outputs
+        text = bare.command(bare._collect_inputs())
+        log = self.log_of(task)
+
+        def run(runner: ScriptRunner) -> Outcome:
+            from dagger.core.scripts import shell_argv
+
+            started = time.time()
+            try:
+                end = runner.run(
+                    shell_argv(text),
+                    cwd=self.places.root,
+                    env=dict(os.environ),
+                    log_path=log,
+                    timeout=task.timeout,
+                    token=task.identifier,
+                )
+                said = read_tail(log)
+                if end.exit_code != 0:
+                    failure = Failure(
+                        "script", f"the script {end.describe()}", log=said, log_path=log
+                    )
+                    return Outcome(failure=failure, started=started, seconds=end.seconds, log=said)
+                stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
+            except Exception as error:
+                return Outcome(failure=failure_of(error), started=started)
+            _forget(log)
+            return Outcome(
+                outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss
+            )
+
+        return lambda done: self.shells.submit(run, done)
+
+    def _bare(self, name: str, datum: AbstractDatum) -> AbstractDatum:
+        """Return an input as a worker gets it: values stay in the store until they are asked for."""
+        bare = copy(datum)
+        bare.parents = []
+        if isinstance(bare, DatumList):
+            bare.datums = [
+                self._bare(f"{name}[{index}]", member) for index, member in enumerate(bare.datums)
+            ]
+        elif isinstance(bare, MemoryDatum):
+            output = self.made.get(datum) or self._source(name, datum)
+            bare._pointer = StoredValue(
+                str(self.cache.blobs.directory), output.content, output.inline
+            )
+        elif isinstance(bare, FileDatum):
+            bare._pointer, bare.root = self.places.shown(datum.pointer), None
+        return bare
+
+    def _bare_output(self, datum: AbstractDatum) -> AbstractDatum:
+        bare = bare_datum(datum)
+        if isinstance(bare, FileDatum) and bare.pointer is not None:
+            bare._pointer, bare.root = self.places.shown(bare.pointer), None
+        elif isinstance(bare, DatumList) and not isinstance(bare, FileGlob):
+            bare.datums = [self._bare_output(member) for member in bare.datums]
+        return bare
+
+    def _source(self, name: str, datum: AbstractDatum) -> Output:
+        if datum not in self._sources:
+            storer = Storer(self.cache.blobs, self.places, pickles=False)
+            self._sources[datum] = storer.value(f"input {name!r}", datum.pointer)
+        return self._sources[datum]
+
+    def _classes(self, datum: AbstractDatum) -> tuple[str, ...]:
+        if isinstance(datum, DatumList):
+            return tuple(name for member in datum.datums for name in self._classes(member))
+        output = self.made.get(datum) or self._sources.get(datum)
+        return output.classes if output else ()
+
+    def in_worker(self, task: AbstractTask) -> bool:
+        """Tell whether a task runs in a worker process, not as a script."""
+        return not isinstance(task, ScriptTask)
+
+    def has_begun(self, task: AbstractTask) -> bool:
+        """Tell whether a worker took a task up: it opens the log first."""
+        return os.path.exists(self.log_of(task))
+
+    def death(self, task: AbstractTask, lost: WorkerLost) -> Failure:
+        """Return why a task failed whose worker died."""
+        log = self.log_of(task)
+        signals = ", ".join(dict.fromkeys(re.findall(r"SIG[A-Z0-9]+", str(lost))))
+        status = re.search(r"EXIT\((-?\d+)\)", str(lost))
+        if was_reached(read_tail(log)):
+            told = f"ran longer than its time limit of {task.timeout:g} s"
+        elif signals:
+            told = f"its worker process was ended by {signals}"
+        elif status:
+            told = f"its worker process exited with status {status[1]}"
+        else:
+            told = "its worker process died"
+        return Failure("signal" if signals else "exit", told, log=read_tail(log), log_path=log)
+
+
+def _converters(inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputForm, Converter]]:
+    """Return what people registered for these inputs; the worker has only dagger's own."""
+    registered = converter_registry.custom()
+    if not registered:
+        return []
+    types = {type(datum) for name, given in inputs.items() for _, datum in members(name, given)}
+    return [it for it in registered if any(issubclass(cls, it[0]) for cls in types)]
+
+
+def _forget(path: str) -> None:
+    try:
+        os.remove(path)
+    except FileNotFoundError:
+        pass

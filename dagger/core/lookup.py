@@ -1,0 +1,201 @@
+"""Is a task's result known, does it still hold, and what is it worth: the look-up that comes before any run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList
+from dagger.cache import Cache
+from dagger.cache.files import directory_listing_digest
+from dagger.cache.locks import Lock
+from dagger.cache.records import Output, Read, Reason, Record
+from dagger.core import reasons as why
+from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
+from dagger.core.manifest import ABSENT, Manifest, Walker
+from dagger.core.places import Places
+from dagger.core.workspace import Workspace, declared_paths
+
+Mend = Callable[[AbstractDatum], object]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look-up came to.
+
+    Attributes:
+        record: The one that holds, or None: the task must run.
+        missing: Whether output files have to be put back.
+        reasons: Why it must run, or which outputs are missing.
+        seen: When the records that were looked at were made, so that a newer one is noticed.
+    """
+
+    record: Record | None
+    missing: bool
+    reasons: tuple[Reason, ...]
+    seen: frozenset[float] = frozenset()
+
+
+class Lookup:
+    """Looks tasks up, for one run."""
+
+    def __init__(
+        self, cache: Cache, places: Places, walker: Walker, workspace: Workspace, mend: Mend
+    ) -> None:
+        self.cache = cache
+        self.places = places
+        self.walker = walker
+        self.workspace = workspace
+        self.mend = mend
+
+    def find(self, task: AbstractTask, manifest: Manifest, *, forced: bool) -> Found:
+        """Return the newest record that holds, or the reasons why the task must run."""
+        if forced:
+            return Found(None, False, (Reason(why.FORCED),))
+        if not manifest.key:
+            return Found(None, False, (Reason(why.UNCACHEABLE, manifest.uncacheable),))
+        if not task.cache:
+            return Found(None, False, (Reason(why.NOT_CACHED),))
+        stale: list[tuple[Read, str]] = []
+        gone: tuple[Reason, ...] = ()
+        records = self.cache.records(manifest.key)
+        seen = frozenset(record.started for record in records)
+        for record in records:
+            changed = self._stale(record)
+            if changed:
+                stale = stale or changed
+                continue
+            missing = self._missing(task, record)
+            if missing is None:
+                continue
+            if not missing:
+                return Found(record, False, (), seen)
+            gone = tuple(Reason(why.MISSING, name) for name in missing)
+            if self._can_restore(task, record):
+                return Found(record, True, gone, seen)
+        if gone:
+            return Found(None, False, gone, seen)
+        entry = self.cache.entry(self.places.root, task.identifier)
+        return Found(
+            None,
+            False,
+            why.why_run(entry, manifest.rows, stale, partial(self._parts, manifest)),
+            seen,
+        )
+
+    def published(self, manifest: Manifest, seen: frozenset[float]) -> bool:
+        """Tell whether another manager has filed a record since a look-up."""
+        if not manifest.key:
+            return False
+        return any(record.started not in seen for record in self.cache.records(manifest.key))
+
+    def restore(self, task: AbstractTask, record: Record) -> None:
+        """Put the output files of a record back.
+
+        Raises:
+            DamagedError: The store no longer has what it had.
+            OSError: A file cannot be written.
+        """
+        for datum, output in zip(task.outputs.values(), record.outputs, strict=True):
+            self.workspace.restore(datum, output)
+
+    def adopt(self, datum: AbstractDatum, output: Output) -> None:
+        """Make a datum available with what an output holds; values stay in the store until asked for."""
+        if isinstance(datum, FileGlob):
+            datum.populate([member.path for member in output.members])
+        elif isinstance(datum, DatumList):
+            if len(datum.datums) != len(output.items):
+                datum.populate([None] * len(output.items))
+            for member, item in zip(datum.datums, output.items, strict=True):
+                self.adopt(member, item)
+        elif isinstance(datum, MemoryDatum):
+            datum.populate(self.stored(datum, output))
+        elif not isinstance(datum, FileDatum):
+            datum.populate(self.stored(datum, output).load())
+        elif datum.pointer is None:
+            datum.populate(output.members[0].path)
+        for member in datum.datums if isinstance(datum, FileGlob) else (datum,):
+            if isinstance(member, FileDatum):
+                member.root = None if self.places.root == os.getcwd() else self.places.root
+        datum.verify_available()
+        if isinstance(datum, (MemoryDatum, FileDatum)):
+            datum._known_quickhash = int(output.value or output.content, 16)
+
+    def stored(self, datum: AbstractDatum, output: Output) -> StoredValue:
+        """Return the value of an output as it lies in the store."""
+        return StoredValue(
+            self.cache.blobs.directory, output.content, output.inline, lambda: self.mend(datum)
+        )
+
+    def lock(self, task: AbstractTask, manifest: Manifest) -> list[Lock] | None:
+        """Hold a task's key and each of its output paths; None where another manager holds one of them."""
+        paths = [
+            self.places.real(path)
+            for datum in task.outputs.values()
+            for path in declared_paths(datum)
+        ]
+        held: list[Lock] = []
+        for name in sorted({it for it in (manifest.key, *paths) if it}):
+            lock = self.cache.try_lock(name)
+            if lock is None:
+                for other in held:
+                    other.release()
+                return None
+            held.append(lock)
+        return held
+
+    def _stale(self, record: Record) -> list[tuple[Read, str]]:
+        """Return the discovered reads of a record that no longer hold, with what they are now."""
+        changed = []
+        for read in record.reads:
+            now = self.current(read)
+            if now != read.digest:
+                changed.append((read, now))
+        return changed
+
+    def current(self, read: Read) -> str:
+        """Return what a discovered read would come to now."""
+        if read.kind == "env":
+            return self.walker.variable(read.name)
+        path = self.places.absolute(read.name)
+        try:
+            if read.kind == "listing":
+                return directory_listing_digest(path)
+            return self.cache.stats.digest_path(path)
+        except OSError:
+            return ABSENT
+
+    def _missing(self, task: AbstractTask, record: Record) -> list[str] | None:
+        """Return the names of outputs that are not as recorded; None where the record is of another form."""
+        if [output.name for output in record.outputs] != list(task.outputs):
+            return None
+        pairs = zip(task.outputs.values(), record.outputs, strict=True)
+        return [output.name for datum, output in pairs if not self._holds(datum, output)]
+
+    def _holds(self, datum: AbstractDatum, output: Output) -> bool:
+        if not self.workspace.holds(datum, output):
+            return False
+        if output.kind != "handle":
+            return True
+        try:
+            self.adopt(datum, output)
+        except Exception:
+            return False
+        from dagger.cache.digests import digest_value
+
+        return datum.quickhash is not None and digest_value(datum.quickhash) == output.value
+
+    def _can_restore(self, task: AbstractTask, record: Record) -> bool:
+        pairs = zip(task.outputs.values(), record.outputs, strict=True)
+        return all(
+            output.kind != "handle" and self.workspace.can_restore(datum, output)
+            for datum, output in pairs
+            if not self._holds(datum, output)
+        )
+
+    def _parts(self, manifest: Manifest, fingerprint: str) -> dict[str, str] | None:
+        code = manifest.code
+        stored = code if code and code.digest == fingerprint else self.cache.parts(fingerprint)
+        return None if stored is None else {part.name: part.digest for part in stored.parts}

@@ -1,0 +1,32 @@
+"""Where paths lead: relative ones count from the project's root, and paths inside it are keyed and shown relative."""
+
+from __future__ import annotations
+
+import os
+
+
+class Places:
+    """Paths as seen from one project.
+
+    Args:
+        root: The project's folder, absolute.
+    """
+
+    __slots__ = ("_inside", "root")
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._inside = root.rstrip("/") + "/"
+
+    def absolute(self, path: str) -> str:
+        """Return where a path leads, without a trailing slash."""
+        full = path if path.startswith("/") else self._inside + path
+        return full.rstrip("/") if full.endswith("/") and len(full) > 1 else full
+
+    def shown(self, path: str) -> str:
+        """Return a path as keys and user code get it: relative where it is inside the root."""
+        return path[len(self._inside) :] if path.startswith(self._inside) else path
+
+    def real(self, path: str) -> str:
+        """Return the one name of a file, ``./`` and symlinks resolved: two paths with one are one file."""
+        return os.path.realpath(self.absolute(path))

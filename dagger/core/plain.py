@@ -1,0 +1,35 @@
+"""What a run says on a plain stream: a line for each task that did something, and one for the whole."""
+
+from __future__ import annotations
+
+import sys
+
+from dagger.core import report as out
+from dagger.core.events import Event, Noted, RunEnded, TaskEnded
+from dagger.core.report import duration
+
+
+def line_of(event: Event) -> str | None:
+    """Return what an event comes to in one line, or None where it is not worth one."""
+    if isinstance(event, TaskEnded):
+        report = event.report
+        if report.outcome in _SILENT:
+            return None
+        took = f" in {duration(report.seconds)}" if report.outcome == out.RAN else ""
+        reasons = f" ({'; '.join(report.reasons)})" if report.reasons else ""
+        return f"{report.outcome:<10}{report.task}{reasons}{took}"
+    if isinstance(event, Noted):
+        return f"{'note':<10}{event.message}"
+    if isinstance(event, RunEnded):
+        return f"dagger: {event.report}"
+    return None
+
+
+_SILENT = {out.UP_TO_DATE, out.SKIPPED}
+
+
+def show(event: Event) -> None:
+    """Print an event's line to standard error."""
+    line = line_of(event)
+    if line is not None:
+        print(line, file=sys.stderr, flush=True)

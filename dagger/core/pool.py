@@ -1,0 +1,138 @@
+"""Who runs the jobs: worker processes for functions, threads with shells for scripts.
+
+The engine submits and hears of the end through a callback; that a worker died it hears as `WorkerLost`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from dagger.core.jobs import Job, Outcome, run_here, run_job
+from dagger.errors import DaggerError
+
+if TYPE_CHECKING:
+    from dagger.core.isolation import ManagerLife
+    from dagger.core.scripts import ScriptRunner
+
+Done = Callable[["Outcome | BaseException"], None]
+
+
+class WorkerLost(DaggerError):
+    """The process that ran a job died: killed, out of memory, or a crash in native code."""
+
+
+class Workers:
+    """Runs functions, in loky's worker processes or in an executor that a person gave.
+
+    Args:
+        jobs: Workers at most.
+        executor: Any PEP 3148 executor, or None for loky.
+        options: Further arguments of loky's executor.
+    """
+
+    def __init__(self, jobs: int, executor: Executor | None, options: Mapping[str, Any]) -> None:
+        self.jobs = jobs
+        self._given = executor
+        self._options = options
+        self._executor: Executor | None = executor
+        self._life: ManagerLife | None = None
+        self._here: bool | None = None if executor is not None else False
+
+    @property
+    def controlled(self) -> bool:
+        """Whether the processes are dagger's own, so that they can be watched, timed and ended."""
+        return self._given is None
+
+    @property
+    def here(self) -> bool:
+        """Whether the jobs run in the manager's own process."""
+        if self._here is None:
+            assert self._given is not None
+            self._here = self._given.submit(os.getpid).result() == os.getpid()
+        return self._here
+
+    def submit(self, job: Job, done: Done) -> None:
+        """Run a job in a worker; `done` is called from another thread."""
+        try:
+            future = self._started().submit(run_job, job)
+        except BrokenExecutor as error:
+            done(WorkerLost(str(error)))
+            return
+        future.add_done_callback(lambda ended: done(_result(ended)))
+
+    def submit_here(self, job: Job, body: object, inputs: Any, outputs: Any, done: Done) -> None:
+        """Run a job in a thread of this process."""
+        future = self._started().submit(run_here, body, inputs, outputs, job)
+        future.add_done_callback(lambda ended: done(_result(ended)))
+
+    def _started(self) -> Executor:
+        if self._executor is None:
+            from loky.process_executor import ProcessPoolExecutor
+
+            from dagger.core.isolation import ManagerLife, prepare_worker
+
+            self._life = ManagerLife()
+            options = {"max_workers": self.jobs, "timeout": None, **self._options}
+            self._executor = ProcessPoolExecutor(
+                initializer=prepare_worker, initargs=(self._life.path,), **options
+            )
+        return self._executor
+
+    def renew(self) -> None:
+        """Let go of an executor that a lost worker broke; the next job gets a fresh one."""
+        if self._given is None:
+            self.end()
+
+    def end(self) -> None:
+        """End the workers and whatever they run."""
+        executor, self._executor = self._executor, self._given
+        life, self._life = self._life, None
+        if executor is not None and self._given is None:
+            executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+        if life is not None:
+            life.close()
+
+
+def _result(future: Future[Outcome]) -> Outcome | BaseException:
+    if future.cancelled():
+        return WorkerLost("the job was cancelled")
+    error = future.exception()
+    if isinstance(error, BrokenExecutor):
+        return WorkerLost(str(error))
+    return error if error is not None else future.result()
+
+
+class Shells:
+    """Runs scripts, each from a thread, in a process group of its own.
+
+    Args:
+        jobs: Scripts at once, at most.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._threads: ThreadPoolExecutor | None = None
+        self._runner: ScriptRunner | None = None
+
+    def submit(self, work: Callable[[ScriptRunner], Outcome], done: Done) -> None:
+        """Call `work` with the script runner, in a thread; `done` hears what it returns."""
+        if self._threads is None or self._runner is None:
+            from dagger.core.scripts import ScriptRunner
+
+            self._runner = ScriptRunner()
+            self._threads = ThreadPoolExecutor(self._jobs, thread_name_prefix="dagger-script")
+        future = self._threads.submit(work, self._runner)
+        future.add_done_callback(lambda ended: done(_result(ended)))
+
+    def end(self) -> None:
+        """End the scripts with everything that they started."""
+        if self._runner is not None:
+            self._runner.end_all()
+        if self._threads is not None:
+            self._threads.shutdown(wait=True)
+        if self._runner is not None:
+            self._runner.close()
+        self._runner = self._threads = None

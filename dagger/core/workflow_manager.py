@@ -1,0 +1,263 @@
+"""The manager that people use: a workflow in, a report out; the run itself is the engine's.
+
+Under `dagger run` the session's options win over the arguments given here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskState
+from dagger.abstract.helpers import (
+    decrement_resources,
+    resources_available,
+    topological_order,
+)
+from dagger.cache import Cache
+from dagger.core import plain
+from dagger.core import session as sessions
+from dagger.core.checks import check
+from dagger.core.engine import Engine, Options
+from dagger.core.events import Event, Listener, TaskEnded, TaskStarted
+from dagger.core.graph import Slot, needed_for, slots_of
+from dagger.core.places import Places
+from dagger.core.report import RunReport, WorkflowError
+from dagger.core.workspace import declared_paths
+from dagger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+UNDECLARED = ("track", "warn", "error", "ignore")
+
+
+class WorkflowManager(AbstractManager):
+    """Runs a workflow in parallel within the resources there are, and takes from the cache what is known.
+
+    Args:
+        root: The task, or a list of the tasks, that are wanted; what they need comes along.
+        resources: Kind to amount, as in ``{"gpu": 4, "memory_gb": 64}``; a kind that is not named is unlimited.
+        executor_kwargs: Further arguments of loky's executor; ``max_workers`` sets `jobs`.
+        executor: Any PEP 3148 executor to run functions in, instead of loky.
+        cache: A directory, a `Cache`, or False for none. The default is ``$DAGGER_CACHE_DIR``, else ``.dagger``
+            in the project's root.
+        jobs: Tasks at once, scripts included; the default is the number of cores.
+        undeclared: What to do about files and variables that a task reads without declaring them: ``track``
+            them, also ``warn``, make it an ``error``, or ``ignore`` them.
+        root_dir: The project's root; the default is the working directory.
+        listeners: Callables that hear every event. None stands for short lines on standard error.
+
+    Raises:
+        RefusedError: The workflow has a cycle, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        root: AbstractTask | Sequence[AbstractTask],
+        resources: Mapping[str, float] | None = None,
+        executor_kwargs: Mapping[str, Any] | None = None,
+        *,
+        executor: Executor | None = None,
+        cache: str | os.PathLike[str] | Cache | bool | None = None,
+        jobs: int | None = None,
+        undeclared: str = "track",
+        root_dir: str | os.PathLike[str] | None = None,
+        listeners: Iterable[Listener] | None = None,
+    ) -> None:
+        super().__init__(root)
+        if undeclared not in UNDECLARED:
+            raise RefusedError(f"undeclared={undeclared!r} is none of {', '.join(UNDECLARED)}")
+        for kind, amount in (resources or {}).items():
+            if amount < 0:
+                raise RefusedError(f"resources: {amount:g} {kind} is less than nothing")
+        options = dict(executor_kwargs or {})
+        workers = options.pop("max_workers", None)
+        jobs = jobs if jobs is not None else workers
+        if jobs is not None and jobs < 1:
+            raise RefusedError(f"jobs={jobs}: at least one task must be able to run")
+        self.resources = dict(resources or {})
+        self.places = Places(os.path.abspath(root_dir or os.getcwd()))
+        self._jobs = jobs
+        self._executor = executor
+        self._executor_kwargs = options
+        self._undeclared = undeclared
+        self._cache_given = cache
+        self._cache: Cache | None = None
+        self._listeners = None if listeners is None else list(listeners)
+        self._engine: Engine | None = None
+        self._by_name: dict[str, AbstractTask] = {}
+        session = sessions.current()
+        if session is not None:
+            session.managers.append(self)
+
+    @property
+    def cache(self) -> Cache:
+        """The store, opened on first use."""
+        if self._cache is None:
+            self._cache = self._open_cache()
+        return self._cache
+
+    def _open_cache(self) -> Cache:
+        given = self._cache_given
+        if isinstance(given, Cache):
+            return given
+        if given is False:
+            return Cache.in_memory()
+        if given is None or given is True:
+            given = os.environ.get("DAGGER_CACHE_DIR") or ".dagger"
+        return Cache.open(self.places.absolute(os.fspath(given)), root=self.places.root)
+
+    def run(self, sync: bool = True, *, keep_going: bool = False) -> RunReport:
+        """Run what must run, take the rest from the cache.
+
+        Args:
+            sync: Look at every source and output again first; False trusts what the data say.
+            keep_going: After a failure, run all that does not depend on it.
+
+        Returns:
+            What ran, was restored, was up to date, with reasons and times.
+
+        Raises:
+            RefusedError: The workflow cannot run as it is; nothing was run.
+            WorkflowError: A task failed; raised once nothing more can run.
+            KeyboardInterrupt: After what was running is ended.
+        """
+        report = self._run(self._wanted(), keep_going=keep_going)
+        if report.failed:
+            raise WorkflowError(report)
+        return report
+
+    def _wanted(self) -> list[Slot]:
+        slots = slots_of(topological_order(self.end_tasks))
+        session = sessions.current()
+        if session is None or not session.targets:
+            return slots
+        hits = [slot for slot in slots if self.is_target(slot.task, session.targets)]
+        return _again(needed_for(slots, hits))
+
+    def is_target(self, task: AbstractTask, targets: Iterable[str]) -> bool:
+        """Tell whether a task, or a file that it makes, is named among `targets`."""
+        wanted = set(targets)
+        if task.identifier in wanted:
+            return True
+        real = {self.places.real(target) for target in wanted}
+        return any(
+            self.places.real(path) in real
+            for datum in task.outputs.values()
+            for path in declared_paths(datum)
+        )
+
+    def _run(
+        self, slots: list[Slot], *, keep_going: bool, force: frozenset[str] = frozenset()
+    ) -> RunReport:
+        session = sessions.current()
+        jobs = self._jobs
+        dry = False
+        if session is not None:
+            jobs = session.jobs or jobs
+            keep_going = keep_going or session.keep_going
+            dry = session.dry_run
+            force |= session.force
+        check([slot.task for slot in slots], self.places, self.resources, str(self.cache.directory))
+        for slot in slots:
+            slot.task.update_state(TaskState.WAITING)
+        self._by_name = {slot.name: slot.task for slot in slots}
+        self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
+        self.ready, self.running = [], []
+        options = Options(
+            jobs=jobs or _cores(),
+            supply=self.resources,
+            keep_going=keep_going,
+            dry_run=dry,
+            force=force,
+            undeclared=self._undeclared,
+            executor=self._executor,
+            executor_kwargs=self._executor_kwargs,
+        )
+        self._engine = Engine(slots, self.cache, self.places, options, self._tell, self._mend)
+        report = self._engine.run()
+        if session is not None:
+            session.reports.append(report)
+        _write_report(report)
+        return report
+
+    def _mend(self, datum: AbstractDatum) -> object:
+        """Run the task again whose stored value is gone or damaged, and return the new value."""
+        slots = slots_of(topological_order(self.end_tasks))
+        maker = next(slot for slot in slots if datum in slot.task.outputs.values())
+        needed = _again(needed_for(slots, [maker]))
+        report = self._run(needed, keep_going=False, force=frozenset({maker.name}))
+        if report.failed:
+            raise WorkflowError(report)
+        return datum.pointer
+
+    def _tell(self, event: Event) -> None:
+        """Keep the sets that a manager shows, and pass the event on to whoever listens."""
+        if isinstance(event, TaskEnded):
+            task = self._by_name[event.report.task]
+            self.waiting.discard(task)
+            if task in self.running:
+                self.running.remove(task)
+            if task.state is TaskState.COMPLETE:
+                self.complete.add(task)
+            elif task.state is TaskState.FAILED:
+                self.failed.add(task)
+        elif isinstance(event, TaskStarted):
+            self.running.append(self._by_name[event.task])
+        session = sessions.current()
+        listeners = [*(session.listeners if session else ()), *(self._listeners or ())]
+        if self._listeners is None and session is None:
+            listeners.append(plain.show)
+        for listener in listeners:
+            listener(event)
+
+    # The five steps of `AbstractManager`. The engine has its own, which wait on a queue; these serve whoever
+    # drives a workflow by hand.
+
+    def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
+        supply = dict(self.resources)
+        chosen = []
+        for task in ready:
+            if len(self.running) + len(chosen) < (self._jobs or _cores()) and resources_available(
+                supply, task.resources
+            ):
+                decrement_resources(supply, task.resources)
+                chosen.append(task)
+        return chosen
+
+    def _launch_task(self, task: AbstractTask) -> None:
+        self._run(_again(needed_for(slots_of(topological_order([task])), [])), keep_going=False)
+
+    def _get_running_task_state(self, task: AbstractTask) -> TaskState:
+        return task.state
+
+    def _wrapup_task(self, task: AbstractTask) -> None:
+        """The engine has settled the task when it ends."""
+
+    def _interrupt(self) -> None:
+        if self._engine is not None:
+            self._engine.interrupt()
+
+
+def _again(slots: Sequence[Slot]) -> list[Slot]:
+    """Return fresh slots for the same tasks, tied to each other alone."""
+    return slots_of([slot.task for slot in slots])
+
+
+def _cores() -> int:
+    """Return the cores that loky counts: what this process may use, not what the machine has."""
+    from loky import cpu_count
+
+    return int(cpu_count())
+
+
+def _write_report(report: RunReport) -> None:
+    """Add the report to the file that ``$DAGGER_REPORT`` names, one JSON object a line."""
+    path = os.environ.get("DAGGER_REPORT")
+    if path:
+        import json
+
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(report.to_dict()) + "\n")

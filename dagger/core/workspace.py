@@ -1,0 +1,202 @@
+"""The files that people see: are they what a record says, put them back, take old ones away.
+
+Nothing that is only the user's is lost: a file whose content dagger did not make is moved to ``saved/`` first.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from dagger.abstract import AbstractDatum, DatumList
+from dagger.cache import Cache
+from dagger.cache.records import Member, Output
+from dagger.core.datum import FileDatum, FileGlob
+from dagger.core.places import Places
+from dagger.core.task import matches
+
+Leaf = tuple[AbstractDatum, Output]
+
+
+class Workspace:
+    """The output files of one run.
+
+    Args:
+        cache: The store that they are put back from.
+        places: Where paths lead.
+        tell: Called with a sentence when a file of the user's own was moved out of the way.
+    """
+
+    def __init__(self, cache: Cache, places: Places, tell: Callable[[str], None]) -> None:
+        self.cache = cache
+        self.places = places
+        self.tell = tell
+
+    def holds(self, datum: AbstractDatum, output: Output) -> bool:
+        """Tell whether an output is as a record says: a file in its place, a value in the store."""
+        pairs = leaves(datum, output)
+        return pairs is not None and all(self._leaf_holds(*pair) for pair in pairs)
+
+    def _leaf_holds(self, datum: AbstractDatum, output: Output) -> bool:
+        if isinstance(datum, FileGlob):
+            if matches(datum.pattern, self.places.root) != [it.path for it in output.members]:
+                return False
+            return all(self._is(self.places.absolute(it.path), it) for it in output.members)
+        if not isinstance(datum, FileDatum):
+            return self._is_stored(output)
+        full = self.places.absolute(datum.pointer)
+        if output.kind == "tree":
+            try:
+                return self.cache.stats.digest_path(full) == output.content
+            except OSError:
+                return False
+        return self._is(full, output.members[0])
+
+    def _is(self, full: str, member: Member) -> bool:
+        try:
+            status = os.lstat(full)
+            return (
+                stat.S_ISREG(status.st_mode)
+                and status.st_size == member.size
+                and bool(status.st_mode & stat.S_IXUSR) == member.executable
+                and self.cache.stats.digest_file(full) == member.digest
+            )
+        except OSError:
+            return False
+
+    def can_restore(self, datum: AbstractDatum, output: Output) -> bool:
+        """Tell whether the store has all that it takes to put an output back."""
+        pairs = leaves(datum, output)
+        return pairs is not None and all(self._is_stored(leaf) for _, leaf in pairs)
+
+    def _is_stored(self, output: Output) -> bool:
+        has = self.cache.blobs.has
+        if output.kind in ("value", "handle"):
+            return output.inline is not None or has(output.content, output.size)
+        return all(has(it.digest, it.size) for it in output.members if it.digest)
+
+    def restore(self, datum: AbstractDatum, output: Output) -> None:
+        """Put an output's files back where the task at hand declares them.
+
+        Raises:
+            DamagedError: A blob is not what its digest says.
+        """
+        for leaf, kept in leaves(datum, output) or ():
+            if isinstance(leaf, FileGlob):
+                wanted = {it.path for it in kept.members}
+                for stray in matches(leaf.pattern, self.places.root):
+                    if stray not in wanted:
+                        self._take_away(stray)
+                for member in kept.members:
+                    self._restore_file(member.path, member)
+            elif isinstance(leaf, FileDatum) and kept.kind == "tree":
+                if not self._leaf_holds(leaf, kept):
+                    self._take_away(leaf.pointer)
+                    full = self.places.absolute(leaf.pointer)
+                    self.cache.blobs.restore_tree(kept.members, full)
+                    self._remember(leaf.pointer, kept.content)
+            elif isinstance(leaf, FileDatum):
+                self._restore_file(leaf.pointer, kept.members[0])
+
+    def _restore_file(self, path: str, member: Member) -> None:
+        full = self.places.absolute(path)
+        if self._is(full, member):
+            return
+        self._take_away(path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        self.cache.blobs.restore(member.digest, full, executable=member.executable)
+        self._remember(path, member.digest)
+
+    def clear(self, datum: AbstractDatum) -> None:
+        """Take an output's old files away before its task runs, and make the folders that they go into."""
+        for path in self._paths(datum):
+            self._take_away(path)
+        for path in declared_paths(datum):
+            full = self.places.absolute(path)
+            os.makedirs(full if path.endswith("/") else os.path.dirname(full), exist_ok=True)
+
+    def discard(self, datum: AbstractDatum) -> None:
+        """Remove what a failed task left under an output's name."""
+        for path in self._paths(datum):
+            _remove(self.places.absolute(path))
+
+    def journal(self, datum: AbstractDatum, output: Output) -> None:
+        """Note the files of an output as made by a task."""
+        for leaf, kept in leaves(datum, output) or ():
+            if isinstance(leaf, FileDatum):
+                self._remember(leaf.pointer, kept.content)
+            else:
+                for member in kept.members:
+                    self._remember(member.path, member.digest)
+
+    def _paths(self, datum: AbstractDatum) -> Iterator[str]:
+        """Each existing file or directory under an output's name."""
+        for path in declared_paths(datum):
+            if isinstance(datum, FileGlob):
+                yield from matches(path, self.places.root)
+            elif os.path.lexists(self.places.absolute(path)):
+                yield path
+
+    def _take_away(self, path: str) -> None:
+        full = self.places.absolute(path)
+        if not os.path.lexists(full):
+            return
+        if os.path.isdir(full) and not os.path.islink(full) and not os.listdir(full):
+            os.rmdir(full)
+            return
+        shown = self.places.shown(full)
+        try:
+            digest = "" if os.path.islink(full) else self.cache.stats.digest_path(full)
+        except OSError:
+            digest = ""
+        if digest and self.cache.known_digest(self.places.root, shown, digest):
+            _remove(full)
+            return
+        kept = self.cache.save(full, self.places.root)
+        self.tell(f"{shown} was not made by dagger as it is; moved it to {self.places.shown(kept)}")
+
+    def _remember(self, path: str, digest: str) -> None:
+        full = self.places.absolute(path)
+        self.cache.journal_add(self.places.root, self.places.shown(full), digest)
+        self.cache.stats.note(full, digest)
+
+
+def leaves(datum: AbstractDatum, output: Output) -> list[Leaf] | None:
+    """Return each single datum with its part of the record, or None where the two do not fit."""
+    if isinstance(datum, FileGlob):
+        return [(datum, output)] if output.kind == "glob" else None
+    if not isinstance(datum, DatumList):
+        return [(datum, output)] if output.kind != "list" else None
+    if output.kind != "list" or len(datum.datums) != len(output.items):
+        return None
+    found: list[Leaf] = []
+    for member, item in zip(datum.datums, output.items):
+        below = leaves(member, item)
+        if below is None:
+            return None
+        found += below
+    return found
+
+
+def declared_paths(datum: AbstractDatum) -> Iterator[str]:
+    """Return each path that an output declares, patterns as they stand."""
+    if isinstance(datum, FileGlob):
+        yield datum.pattern
+    elif isinstance(datum, DatumList):
+        for member in datum.datums:
+            yield from declared_paths(member)
+    elif isinstance(datum, FileDatum) and datum.pointer is not None:
+        yield datum.pointer
+
+
+def _remove(full: str) -> None:
+    from shutil import rmtree
+
+    try:
+        if stat.S_ISDIR(os.lstat(full).st_mode):
+            rmtree(full)
+        else:
+            os.remove(full)
+    except FileNotFoundError:
+        pass

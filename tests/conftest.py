@@ -1,0 +1,117 @@
+"""A scratch project whose scripts run in fresh processes, as a person would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Project:
+    """A folder with a pipeline in it.
+
+    Attributes:
+        path: The folder.
+        reports: Where the managers of the last run left their reports.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reports = path.parent / f"{path.name}-reports.jsonl"
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file, its text dedented."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text).lstrip("\n"))
+        return file
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+    def exists(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def run(self, script: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run ``python SCRIPT ARGS``."""
+        return self._call([sys.executable, script, *args], **options)
+
+    def dagger(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run ``dagger ARGS``."""
+        return self._call([sys.executable, "-m", "dagger", *args], **options)
+
+    def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
+        """Start ``python COMMAND`` and return at once."""
+        self.reports.unlink(missing_ok=True)
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=self.path,
+            env=self._environment(options.pop("env", {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def ran(self) -> set[str]:
+        """The tasks that executed in the last run, whether they ended well or not."""
+        return self.came_out("ran", "failed")
+
+    def came_out(self, *outcomes: str) -> set[str]:
+        """The tasks of the last run with one of these outcomes."""
+        return {task["task"] for task in self.tasks() if task["outcome"] in outcomes}
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """The task reports of the last run."""
+        if not self.reports.exists():
+            return []
+        lines = self.reports.read_text().splitlines()
+        return [task for line in lines for task in json.loads(line)["tasks"]]
+
+    def notes(self) -> list[str]:
+        """What the last run said beside its outcomes."""
+        lines = self.reports.read_text().splitlines() if self.reports.exists() else []
+        return [note for line in lines for note in json.loads(line)["notes"]]
+
+    def _environment(self, extra: dict[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DAGGER_")}
+        return {**kept, "DAGGER_REPORT": str(self.reports), **extra}
+
+    def _call(
+        self,
+        command: list[str],
+        *,
+        env: dict[str, str] | None = None,
+        check: bool = True,
+        timeout: float = 120,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        self.reports.unlink(missing_ok=True)
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.path,
+            env=self._environment(env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)

@@ -1,0 +1,449 @@
+"""A workflow runs, runs again in no time, and reruns exactly what depends on a change."""
+
+from __future__ import annotations
+
+import pytest
+
+DIAMOND = """
+    from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+    START = 3
+
+    def add_one(x):
+        return {"output": x + 1}
+
+    def double(x):
+        return {"output": x * 2}
+
+    def multiply(a, b):
+        return {"output": a * b}
+
+    t0 = FunctionTask("t0", add_one, inputs={"x": MemoryDatum(pointer=START)}, outputs={"output": None})
+    t1 = FunctionTask("t1", add_one, inputs={"x": t0["output"]}, outputs={"output": None})
+    t2 = FunctionTask("t2", double, inputs={"x": t0["output"]}, outputs={"output": None})
+    t3 = FunctionTask("t3", multiply, inputs={"a": t1["output"], "b": t2["output"]}, outputs={"output": None})
+    WorkflowManager(t3).run()
+    print(t3["output"].pointer)
+"""
+
+FILES = """
+    from dagger.core import FileDatum, FunctionTask, PklTask, ScriptTask, WorkflowManager
+
+    def count(text, report):
+        with open(text) as lines:
+            words = sum(len(line.split()) for line in lines)
+        with open(report, "w") as file:
+            file.write(f"{words} words\\n")
+        return {"words": words}
+
+    def square(words):
+        return {"result": words ** 2}
+
+    concat = ScriptTask(
+        "concat",
+        inputs={"file1": FileDatum(pointer="input1.txt"), "file2": FileDatum(pointer="input2.txt")},
+        outputs={"result": "out/all.txt"},
+        script="cat {file1} {file2} > {result}",
+    )
+    counted = FunctionTask(
+        "count",
+        count,
+        inputs={"text": concat["result"]},
+        outputs={"words": None, "report": "out/report.txt"},
+    )
+    squared = PklTask("square", square, inputs={"words": counted["words"]}, outputs={"result": "square.pkl"})
+    WorkflowManager(squared).run()
+    print(counted["words"].pointer)
+"""
+
+
+@pytest.fixture
+def files(project):
+    project.write("input1.txt", "a b c\n")
+    project.write("input2.txt", "d e\n")
+    project.write("pipeline.py", FILES)
+    return project
+
+
+def test_diamond_runs_and_a_second_process_runs_nothing(project):
+    """A value computed by one process is there for the next, without running anything."""
+    project.write("pipeline.py", DIAMOND)
+    assert project.run("pipeline.py").stdout.strip() == "40"
+    assert project.ran() == {"t0", "t1", "t2", "t3"}
+    again = project.run("pipeline.py")
+    assert again.stdout.strip() == "40"
+    assert project.ran() == set()
+    assert "nothing to do: 4 tasks up to date" in again.stderr
+
+
+def test_python_and_dagger_run_share_one_cache(project):
+    """How a script was started makes no difference to what is known."""
+    project.write("pipeline.py", DIAMOND)
+    project.run("pipeline.py")
+    assert project.dagger("run", "pipeline.py").stdout.strip() == "40"
+    assert project.ran() == set()
+
+
+def test_a_changed_function_reruns_what_uses_it_and_early_cutoff_holds(project):
+    """A change that comes out the same stops there."""
+    project.write("pipeline.py", DIAMOND)
+    project.run("pipeline.py")
+    project.write("pipeline.py", DIAMOND.replace("x * 2", "x + x"))
+    assert project.run("pipeline.py").stdout.strip() == "40"
+    assert project.ran() == {"t2"}
+    project.write("pipeline.py", DIAMOND.replace("x * 2", "x * 3"))
+    assert project.run("pipeline.py").stdout.strip() == "60"
+    assert project.ran() == {"t2", "t3"}
+
+
+def test_a_changed_value_reruns_what_depends_on_it_and_a_change_back_nothing(project):
+    """A, B, A runs nothing the third time."""
+    project.write("pipeline.py", DIAMOND)
+    project.run("pipeline.py")
+    project.write("pipeline.py", DIAMOND.replace("START = 3", "START = 4"))
+    assert project.run("pipeline.py").stdout.strip() == "60"
+    assert project.ran() == {"t0", "t1", "t2", "t3"}
+    project.write("pipeline.py", DIAMOND)
+    assert project.run("pipeline.py").stdout.strip() == "40"
+    assert project.ran() == set()
+
+
+def test_a_comment_reruns_nothing(project):
+    """What does not change the meaning does not count."""
+    project.write("pipeline.py", DIAMOND)
+    project.run("pipeline.py")
+    project.write(
+        "pipeline.py", DIAMOND.replace("START = 3", "\n    # a comment\n    START = 3  # another")
+    )
+    project.run("pipeline.py")
+    assert project.ran() == set()
+
+
+def test_all_three_kinds_of_task(files):
+    """Scripts, functions and pickles hand data on to each other."""
+    assert files.run("pipeline.py").stdout.strip() == "5"
+    assert files.read("out/all.txt") == "a b c\nd e\n"
+    assert files.read("out/report.txt") == "5 words\n"
+    assert files.exists("square.pkl")
+    assert files.ran() == {"concat", "count", "square"}
+    files.run("pipeline.py")
+    assert files.ran() == set()
+
+
+def test_a_deleted_output_is_restored_without_running(files):
+    """An output file is put back from the cache."""
+    files.run("pipeline.py")
+    (files.path / "out/report.txt").unlink()
+    (files.path / "square.pkl").unlink()
+    files.run("pipeline.py")
+    assert files.ran() == set()
+    assert files.came_out("restored") == {"count", "square"}
+    assert files.read("out/report.txt") == "5 words\n"
+
+
+def test_an_edited_output_is_put_back_and_the_edit_kept_aside(files):
+    """A person's edit is not lost, and not taken for the task's result."""
+    files.run("pipeline.py")
+    files.write("out/report.txt", "my own words\n")
+    run = files.run("pipeline.py")
+    assert files.read("out/report.txt") == "5 words\n"
+    assert ".dagger/saved/" in run.stderr
+    saved = list((files.path / ".dagger/saved").rglob("report.txt"))
+    assert [it.read_text() for it in saved] == ["my own words\n"]
+
+
+def test_a_changed_input_file_reruns_what_depends_on_it(files):
+    """Files count by their content."""
+    files.run("pipeline.py")
+    files.write("input1.txt", "a b c x\n")
+    assert files.run("pipeline.py").stdout.strip() == "6"
+    assert files.ran() == {"concat", "count", "square"}
+    files.write("input1.txt", "x y z w\n")
+    files.run("pipeline.py")
+    assert files.ran() == {"concat", "count"}
+
+
+def test_a_changed_script_reruns(files):
+    """A script counts by its text."""
+    files.run("pipeline.py")
+    files.write("pipeline.py", FILES.replace("cat {file1} {file2}", "cat {file2} {file1}"))
+    files.run("pipeline.py")
+    assert files.ran() == {"concat", "count"}
+
+
+def test_touching_reruns_nothing(files):
+    """A time stamp is not a change."""
+    files.run("pipeline.py")
+    (files.path / "input1.txt").touch()
+    files.run("pipeline.py")
+    assert files.ran() == set()
+
+
+def test_a_failure_is_told_with_the_task_and_the_users_frames_alone(project):
+    """One report at the end; nothing of dagger's inside in it."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def inner():
+            raise ValueError("no such thing")
+
+        def broken():
+            inner()
+
+        WorkflowManager(FunctionTask("broken", broken, outputs={"x": None})).run()
+        """,
+    )
+    run = project.dagger("run", "pipeline.py", check=False)
+    assert run.returncode == 1
+    assert "task 'broken'" in run.stderr
+    assert "no such thing" in run.stderr
+    assert "in inner" in run.stderr
+    assert "core/jobs.py" not in run.stderr
+    assert "loky" not in run.stderr
+
+
+def test_a_failing_script_shows_its_last_lines(project):
+    """What a script said before it failed is what a person needs."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import ScriptTask, WorkflowManager
+        WorkflowManager(ScriptTask("s", outputs={"x": "x.txt"}, script="echo oh dear; false | cat")).run()
+        """,
+    )
+    run = project.dagger("run", "pipeline.py", check=False)
+    assert run.returncode == 1
+    assert "oh dear" in run.stderr
+    assert "exit code 1" in run.stderr
+
+
+def test_keep_going_runs_what_does_not_depend_on_a_failure(project):
+    """With -k all that can run runs; without, nothing is launched after a failure."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def bad():
+            raise RuntimeError("bad")
+
+        def good():
+            return {"x": 1}
+
+        def use(x):
+            return {"y": x}
+
+        b = FunctionTask("b", bad, outputs={"x": None})
+        c = FunctionTask("c", use, inputs={"x": b["x"]}, outputs={"y": None})
+        others = [FunctionTask(f"g{i}", good, outputs={"x": None}) for i in range(4)]
+        WorkflowManager([c, *others], jobs=1).run()
+        """,
+    )
+    run = project.dagger("run", "-k", "pipeline.py", check=False)
+    assert run.returncode == 1
+    assert project.came_out("ran") == {"g0", "g1", "g2", "g3"}
+    assert project.came_out("skipped") == {"c"}
+    assert "needs b" in run.stderr
+    project.dagger("run", "pipeline.py", check=False)
+    assert project.ran() == {"b"}
+
+
+def test_resources_are_never_exceeded_and_used_as_far_as_they_fit(project):
+    """Never more at once than there is, and as much at once as fits."""
+    project.write(
+        "pipeline.py",
+        """
+        import os, time
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def work(n):
+            with open("log.txt", "a") as log:
+                log.write("start\\n")
+            time.sleep(0.3)
+            with open("log.txt", "a") as log:
+                log.write("end\\n")
+            return {"x": n}
+
+        from dagger.core import MemoryDatum
+        tasks = [
+            FunctionTask(f"t{i}", work, inputs={"n": MemoryDatum(pointer=i)}, outputs={"x": None},
+                         resources={"gpu": 1, "memory_gb": 16})
+            for i in range(6)
+        ]
+        WorkflowManager(tasks, resources={"gpu": 4, "memory_gb": 32}, jobs=6, undeclared="ignore").run()
+        """,
+    )
+    project.run("pipeline.py")
+    running = most = 0
+    for line in project.read("log.txt").splitlines():
+        running += 1 if line == "start" else -1
+        most = max(most, running)
+    assert most == 2
+
+
+def test_a_persons_own_datum_and_task_run_in_workers_with_caching(project):
+    """Four methods make a datum, six a task; both are cached like dagger's own."""
+    project.write(
+        "pipeline.py",
+        """
+        import os
+        from dagger.abstract import AbstractDatum, AbstractTask, InputForm, converter_registry
+        from dagger.core import MemoryDatum, WorkflowManager
+
+        class Note(AbstractDatum):
+            "A text under a name in a folder of notes."
+
+            def _validate_format_logic(self):
+                return isinstance(self.pointer, str)
+
+            def _verify_available_logic(self):
+                return os.path.exists(f"notes/{self.pointer}")
+
+            def _clear_logic(self):
+                if self._verify_available_logic():
+                    os.remove(f"notes/{self.pointer}")
+
+            def _quickhash(self):
+                with open(f"notes/{self.pointer}") as file:
+                    return hash_of(file.read())
+
+        def hash_of(text):
+            return sum((i + 1) * ord(c) for i, c in enumerate(text))
+
+        def read_note(note):
+            with open(f"notes/{note.pointer}") as file:
+                return file.read()
+
+        converter_registry.register(Note, InputForm.OBJECT, read_note)
+
+        class WriteNote(AbstractTask):
+            input_form = InputForm.OBJECT
+            suffix = "!"
+
+            def _initialize_outputs(self, output_dict):
+                return {name: Note() for name in output_dict}
+
+            def _run_logic(self, collected_inputs):
+                os.makedirs("notes", exist_ok=True)
+                with open(f"notes/{self.identifier}", "w") as file:
+                    file.write(collected_inputs["text"] + self.suffix)
+                with open("pids.txt", "a") as file:
+                    file.write(f"{os.getpid()}\\n")
+                return {"note": self.identifier}
+
+            def _quickhash(self):
+                return ("WriteNote", self.identifier)
+
+            def _interrupt_cleanup(self):
+                pass
+
+            def _fail_cleanup(self):
+                pass
+
+        first = WriteNote("first", inputs={"text": MemoryDatum(pointer="hello")}, outputs={"note": None})
+        second = WriteNote("second", inputs={"text": first["note"]}, outputs={"note": None})
+        WorkflowManager(second, undeclared="ignore").run()
+        print(second["note"].pointer, open("notes/second").read(), os.getpid())
+        """,
+    )
+    pointer, text, pid = project.run("pipeline.py").stdout.split()
+    assert (pointer, text) == ("second", "hello!!")
+    assert pid not in project.read("pids.txt").split()
+    assert project.ran() == {"first", "second"}
+    project.run("pipeline.py")
+    assert project.ran() == set()
+    project.write(
+        "pipeline.py", project.read("pipeline.py").replace('suffix = "!"', 'suffix = "?"')
+    )
+    assert project.run("pipeline.py").stdout.split()[1] == "hello??"
+    assert project.ran() == {"first", "second"}
+    (project.path / "notes/first").unlink()
+    project.run("pipeline.py")
+    assert project.ran() == {"first"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("5", "returned a int"),
+        ("{}", "lacks 'x'"),
+        ("{'x': 1, 'y': 2}", "has 'y'"),
+        ("{'x': (i for i in [1])}", "cannot be pickled"),
+    ],
+)
+def test_a_result_of_the_wrong_form_is_a_clear_error(project, returned, message):
+    """What a function returned is told by name."""
+    project.write(
+        "pipeline.py",
+        f"""
+        from dagger.core import FunctionTask, WorkflowManager
+        def f():
+            return {returned}
+        WorkflowManager(FunctionTask("f", f, outputs={{"x": None}})).run()
+        """,
+    )
+    run = project.dagger("run", "pipeline.py", check=False)
+    assert run.returncode == 1
+    assert message in run.stderr
+
+
+def test_an_instance_of_a_class_of_the_script_is_one_also_from_the_cache(project):
+    """isinstance holds for a value that an earlier process cached, however either was started."""
+    project.write(
+        "pipeline.py",
+        """
+        from dataclasses import dataclass
+        from dagger.core import FunctionTask, WorkflowManager
+
+        @dataclass
+        class Point:
+            x: int
+
+        def make():
+            return {"p": Point(3)}
+
+        def use(p):
+            return {"ok": type(p).__name__, "p2": Point(p.x + 1)}
+
+        made = FunctionTask("make", make, outputs={"p": None})
+        used = FunctionTask("use", use, inputs={"p": made["p"]}, outputs={"ok": None, "p2": None})
+        WorkflowManager(used).run()
+        assert isinstance(made["p"].pointer, Point) and isinstance(used["p2"].pointer, Point)
+        print(used["p2"].pointer)
+        """,
+    )
+    assert project.run("pipeline.py").stdout.strip() == "Point(x=4)"
+    assert project.dagger("run", "pipeline.py").stdout.strip() == "Point(x=4)"
+    assert project.ran() == set()
+
+
+def test_refused_before_anything_runs(project):
+    """Each fault names its culprits; nothing is launched."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FileDatum, FunctionTask, ScriptTask, WorkflowManager
+        def f(a):
+            return {"x": a}
+        one = ScriptTask("one", outputs={"x": "same.txt"}, script="echo {y} > {x}")
+        two = ScriptTask("one", outputs={"x": "./same.txt"}, script="echo > {x}")
+        three = FunctionTask("three", f, inputs={"b": FileDatum(pointer="missing.txt")}, outputs={"x": None},
+                             resources={"gpu": 9})
+        WorkflowManager([one, two, three], resources={"gpu": 4}).run()
+        """,
+    )
+    run = project.dagger("run", "pipeline.py", check=False)
+    assert run.returncode == 2
+    for culprit in (
+        "two tasks are named 'one'",
+        "both write",
+        "{y}",
+        "missing.txt",
+        "9 gpu",
+        "'three'",
+    ):
+        assert culprit in run.stderr
+    assert "Traceback" not in run.stderr
+    assert project.ran() == set()
