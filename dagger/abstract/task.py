@@ -231,9 +231,8 @@ class AbstractTask(ABC):
             self._make_outputs()
         except KeyboardInterrupt:
             self.interrupt()
-        except (
-            BaseException
-        ):  # SystemExit too: a task that ends the program has not made its outputs
+        except BaseException:
+            # SystemExit too: a task that ends the program has not made its outputs.
             self.fail()
             raise
         else:
