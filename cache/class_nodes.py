@@ -33,6 +33,7 @@ _DERIVED = frozenset(
         "__annotations_cache__",
         "__abstractmethods__",
         "__classcell__",
+        "__slotnames__",
         "__orig_bases__",
         "__parameters__",
         "__type_params__",

@@ -90,6 +90,8 @@ class NodeMaker:
             return self._fill_module, "module", (id(obj),)
         if kind is types.MethodType:
             return self._fill_method, "leaf", ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
+        if _is_logger(obj):
+            return self._fill_logger, "leaf", (id(obj), _is_named_for_module(obj, name))
         fill = self._wrapper_rule(obj)
         if fill is not None:
             return fill, "leaf", (id(obj),)
@@ -111,8 +113,6 @@ class NodeMaker:
             return self._fill_dispatch_method
         if isinstance(obj, _BUILTIN_CALLABLES):
             return self._fill_builtin
-        if _is_logger(obj):
-            return self._fill_logger
         if kind.__module__ in _TYPING_MODULES or isinstance(
             obj, (types.GenericAlias, types.UnionType)
         ):
@@ -243,9 +243,8 @@ class NodeMaker:
         node.edges.append(Edge("self", self.node(owner, f"{node.name}.__self__")))
 
     def _fill_logger(self, node: Node, obj: object) -> None:
-        name = getattr(obj, "name", "")
-        main = ownership.canonical_name("__main__")
-        node.local = digest_text("logger", main if name == "__main__" else name)
+        named = "" if _is_named_for_module(obj, node.name) else getattr(obj, "name", "")
+        node.local = digest_text("logger", named)
 
     def _fill_typing(self, node: Node, obj: object) -> None:
         from dagger.cache.annotations import annotation_text, own_classes
@@ -302,6 +301,11 @@ def _called(obj: object) -> str:
 def _is_logger(obj: object) -> bool:
     logging = sys.modules.get("logging")
     return logging is not None and isinstance(obj, logging.Logger)
+
+
+def _is_named_for_module(logger: object, name: str) -> bool:
+    """Tell whether a logger, called `name` as a part, was made by ``getLogger(__name__)``."""
+    return getattr(logger, "name", "") in ("__main__", name.rpartition(".")[0])
 
 
 def _extension_of(obj: object) -> types.ModuleType | None:

@@ -243,7 +243,7 @@ class _FunctionFiller:
                 self.edge(f"{why} {ownership.canonical_name(name)}", module, name)
 
     def follow_import(self, reference: Reference) -> None:
-        """Follow an import in the body: own code is imported, as a call would; others are leaves."""
+        """Follow an import in the body: own code is imported, as by a call; others are leaves."""
         full = self.full_name(reference)
         label = f"import {'.' * reference.level}{reference.name}"
         module = sys.modules.get(full)
