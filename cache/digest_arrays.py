@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dagger.cache.digest_encoding import Branch, Encoded, by_names, by_nothing, flat, seal, tag
-from dagger.cache.digest_instances import by_global_name, class_name
 from xxhash import xxh3_128, xxh3_128_digest
 
+from dagger.cache.digest_encoding import Branch, Encoded, by_names, by_nothing, flat, seal, tag
+from dagger.cache.digest_instances import by_global_name, class_name
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]

@@ -66,9 +66,7 @@ def _feed(streams: Streams, chunk: Any, place: str) -> None:
         _feed(streams, chunk.flatten(), f"{place}/")
     elif types.is_map(kind):
         offsets = chunk.offsets
-        _feed_fixed(
-            streams, compute.pairwise_diff(offsets).drop_null().cast("int64"), place, "lengths"
-        )
+        _feed_fixed(streams, compute.pairwise_diff(offsets).drop_null().cast("int64"), place, "lengths")
         start, length = offsets[0].as_py(), offsets[-1].as_py() - offsets[0].as_py()
         _feed(streams, chunk.keys.slice(start, length), f"{place}/key")
         _feed(streams, chunk.items.slice(start, length), f"{place}/item")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xxhash import xxh3_128_digest
+
 from dagger.cache.digest_encoding import (
     LEAVES,
     Branch,
@@ -22,8 +24,6 @@ from dagger.cache.digest_encoding import (
     tag,
 )
 from dagger.cache.digest_instances import attributes, class_name, refuse
-from xxhash import xxh3_128_digest
-
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]
@@ -155,11 +155,7 @@ def _path(value: Any, _code: Code) -> bytes:
 
 
 def _enum(value: Any, _code: Code) -> Branch:
-    own = {
-        name: item
-        for name, item in vars(value).items()
-        if not name.startswith("_") or not name.endswith("_")
-    }
+    own = {name: item for name, item in vars(value).items() if not name.startswith("_") or not name.endswith("_")}
     names = ("value", *sorted(own))
     head = tag("enum", class_name(type(value)), value._name_ or "", *names)
     return Branch(value, head, (value._value_, *(own[name] for name in names[1:])), by_names(names))

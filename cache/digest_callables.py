@@ -10,7 +10,6 @@ from typing import Any
 
 from dagger.cache.digest_encoding import Branch, by_names, seal, tag
 from dagger.cache.digest_instances import attributes, class_name, refuse
-
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from dagger.cache.digest_encoding import Branch
 from xxhash import xxh3_128, xxh3_128_digest
+
+from dagger.cache.digest_encoding import Branch
 
 _WORK = 1_000_000
 _LEAST_ROUNDS = 8

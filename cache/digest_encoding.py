@@ -40,7 +40,8 @@ class Branch:
     """
 
     __slots__ = (
-        "children", "cyclic", "index", "label", "low", "parts", "rest", "tag", "unordered", "value",
+        "children", "cyclic", "index", "label", "low", "parts", "rest", "shared", "tag", "unordered",
+        "value",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +60,7 @@ class Branch:
         self.rest: Iterator[object] = iter(children)
         self.parts: list[bytes | Branch] = []
         self.index = self.low = 0
-        self.cyclic = False
+        self.cyclic = self.shared = False
 
     def encode(self, stand_in: Callable[[Branch], bytes] | None = None) -> bytes:
         """The whole branch as bytes, with `stand_in` for the parts that belong to its own cycle."""
@@ -207,7 +208,10 @@ def _reals(values: Sequence[float]) -> bytes:
     return b"*f" + row(array("d", values))
 
 
-def _strings(values: Sequence[str]) -> bytes:
+def _strings(values: Sequence[str]) -> bytes | None:
+    if sum(map(len, values)) > INLINE * len(values):
+        # One long text may stand here many times.
+        return None
     data = text("".join(values))
     return b"*s%d:" % len(data) + row(array("q", map(len, values))) + data
 

@@ -25,7 +25,6 @@ from dagger.cache.digest_encoding import (
     seal,
     tag,
 )
-
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]
@@ -190,7 +189,7 @@ def _open_reduced(value: Any, _code: Code) -> bytes | Branch:
     except Exception as error:
         raise UndigestibleError("", kind.__qualname__) from error
     if isinstance(reduced, str):
-        return by_global_name(value, _code, reduced)
+        return _global(value, reduced, _code)
     function, arguments, state, items, pairs, setter = (*reduced, *(None,) * (6 - len(reduced)))
     children: tuple[object, ...] = (
         _rebuilder(function),
@@ -203,6 +202,19 @@ def _open_reduced(value: Any, _code: Code) -> bytes | Branch:
     return Branch(value, tag("reduced", class_name(kind)), children, by_nothing)
 
 
+def _global(value: Any, name: str, code: Code) -> bytes | Branch:
+    encoding = by_global_name(value, code, name)
+    if _is_of_python(type(value)):
+        return encoding
+    # The name leads another process to its own object, whose state this one stands for.
+    return Branch(value, tag("singleton"), (Encoded(encoding), attributes(value)), by_nothing)
+
+
+def _is_of_python(kind: type) -> bool:
+    """Whether a class comes with Python, so that its code counts by Python's version."""
+    return kind.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
 def _rebuilder(function: Any) -> object:
     """What rebuilds a value, by name: its code is no part of the value."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -210,9 +222,7 @@ def _rebuilder(function: Any) -> object:
         owner = getattr(function, "__self__", None)
         if isinstance(owner, type):
             module, name = owner.__module__, f"{owner.__qualname__}.{function.__name__}"
-        if isinstance(module, str) and (
-            _resolve(module, name) == function or isinstance(function, type)
-        ):
+        if isinstance(module, str) and (_resolve(module, name) == function or isinstance(function, type)):
             return Encoded(tag("rebuilder", module, name))
     return function
 

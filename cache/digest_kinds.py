@@ -21,7 +21,6 @@ from dagger.cache.digest_instances import (
     instance_opener,
     pickling_hooks,
 )
-
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]

@@ -14,7 +14,6 @@ from typing import Any
 from dagger.cache.digest_encoding import Branch, Encoded, by_nothing, tag
 from dagger.cache.digest_instances import class_name
 from dagger.cache.digest_streams import Streams
-
 from dagger.errors import UndigestibleError
 
 Code = Callable[[object], str]

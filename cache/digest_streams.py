@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagger.cache.digest_encoding import seal, tag
 from xxhash import xxh3_128
+
+from dagger.cache.digest_encoding import seal, tag
 
 
 class Streams:

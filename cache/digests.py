@@ -17,12 +17,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from xxhash import xxh3_128_hexdigest
+
 from dagger.cache import digest_kinds
 from dagger.cache.digest_cycles import resolve_cycle
 from dagger.cache.digest_encoding import LEAVES, Branch, seal, text
 from dagger.cache.digest_kinds import Code
-from xxhash import xxh3_128_hexdigest
-
 from dagger.errors import UndigestibleError
 
 Digest = str
@@ -103,8 +103,8 @@ _ONE_HOLDER = _references()
 class _Walk:
     """One value's walk: Tarjan's search for strongly connected components, on a stack of our own.
 
-    What may come up again is remembered, so that shared parts cost nothing; a remembered value is
-    kept alive, since its id would otherwise be given to another one.
+    What more than one holds may come up again and is remembered, so that shared parts cost nothing;
+    a remembered value is kept alive, since its id would otherwise be given to another one.
     """
 
     def __init__(self, path: str, code: Code) -> None:
@@ -123,9 +123,7 @@ class _Walk:
         try:
             self._run()
         except UndigestibleError as error:
-            path = self._path + "".join(
-                branch.label(branch, len(branch.parts)) for branch in self._stack
-            )
+            path = self._path + "".join(branch.label(branch, len(branch.parts)) for branch in self._stack)
             raise UndigestibleError(path + error.path, error.kind) from error
         (encoding,) = root.parts
         return encoding  # type: ignore[return-value]
@@ -152,11 +150,13 @@ class _Walk:
                     continue
                 self.kinds.add(type(child))
                 opened = digest_kinds.open_value(child, self._code)
+                shared = sys.getrefcount(child) > _ONE_HOLDER
                 if type(opened) is Branch:
+                    opened.shared = shared
                     self._enter(identity, child, opened)
                     break
                 parts.append(opened)
-                if opened[0] == 35 and sys.getrefcount(child) > _ONE_HOLDER:
+                if shared and opened[:1] == b"#":
                     known[identity] = (opened, child)
             else:
                 if len(stack) == 1:
@@ -183,7 +183,8 @@ class _Walk:
             self._trail.pop()
             del self._open[id(branch.value)]
             encoding = seal(branch.encode())
-            self._known[id(branch.value)] = (encoding, branch.value)
+            if branch.shared:
+                self._known[id(branch.value)] = (encoding, branch.value)
             parent.parts.append(encoding)
 
     def _close_cycle(self, root: Branch) -> bytes:
