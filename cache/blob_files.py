@@ -52,9 +52,7 @@ def is_private(place: str) -> bool:
         status = os.lstat(place)
     except OSError:
         return False
-    return (
-        stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-    )
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def signature_of(status: os.stat_result) -> Signature:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 import xxhash
+
 from dagger.cache.blob_files import (
     UNWRITABLE,
     Signature,
@@ -33,7 +34,6 @@ from dagger.cache.layout import make_private
 from dagger.cache.records import Member
 from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor
 from dagger.cache.trees import build_tree, collect_members, digest_members, exchange
-
 from dagger.errors import CacheError, DamagedError
 
 # Blobs whose digest this process has checked, by path. Stores are made anew for each job, the
@@ -128,10 +128,10 @@ class BlobStore:
         ``fill`` may be called a second time, when the first place that it wrote to was full.
         """
         try:
-            return self._publish(self.directory, self.scratch, fill)
+            return self._publish(self.directory, make_scratch(self.directory), fill)
         except FileNotFoundError:
             # The store was deleted under our hands; it is made again.
-            return self._publish(self.directory, self.scratch, fill)
+            return self._publish(self.directory, make_scratch(self.directory), fill)
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
@@ -238,14 +238,10 @@ class BlobStore:
     def _overflow_scratch(self) -> str:
         scratch = make_scratch(self.overflow)
         if not is_private(self.overflow):
-            raise CacheError(
-                f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own"
-            )
+            raise CacheError(f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own")
         return scratch
 
-    def _publish(
-        self, place: str, scratch: str, fill: Callable[[BinaryIO], object]
-    ) -> tuple[str, int]:
+    def _publish(self, place: str, scratch: str, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
         descriptor, beside = tempfile.mkstemp(dir=scratch)
         try:
             with open(descriptor, "w+b") as raw:
@@ -298,9 +294,7 @@ class BlobStore:
             shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.unlink(path)
-        return DamagedError(
-            f"the blob {digest} was damaged and has been dropped; its task must run again"
-        )
+        return DamagedError(f"the blob {digest} was damaged and has been dropped; its task must run again")
 
     @contextlib.contextmanager
     def _reporting(self, digest: str) -> Iterator[None]:

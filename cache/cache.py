@@ -174,9 +174,7 @@ class Cache:
         for key in self._pending.keys(rows.RECORD):
             yield from rows.read_records(self._pending.get(key), key.removeprefix(rows.RECORD))
 
-    def forget(
-        self, root: str, tasks: Collection[str] | None, dry_run: bool = False
-    ) -> list[Record]:
+    def forget(self, root: str, tasks: Collection[str] | None, dry_run: bool = False) -> list[Record]:
         """Drop the records and entries of tasks of a root; blobs go with the next ``gc``.
 
         Args:
@@ -195,9 +193,7 @@ class Cache:
         dropped = [record for record in self.all_records() if is_meant(record)]
         if not dry_run:
             keys = {record.key for record in dropped}
-            self._change(
-                (rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys
-            )
+            self._change((rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys)
             forgotten = self.entries(root) if named is None else named
             self._pending.delete(rows.entry_key(root, task) for task in forgotten)
         return dropped
@@ -257,9 +253,7 @@ class Cache:
         """Count records, blobs and bytes."""
         return collect.size(self.all_records(), self.blobs)
 
-    def gc(
-        self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False
-    ) -> collect.Summary:
+    def gc(self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False) -> collect.Summary:
         """Throw away records beyond the limits given, and blobs that no record names.
 
         ``saved/`` is never touched, nor what is younger than ten minutes: another manager may be
@@ -274,9 +268,7 @@ class Cache:
         Returns:
             What went, or would go.
         """
-        return collect.gc(
-            self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run
-        )
+        return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
 
     def verify(self) -> list[collect.Damage]:
         """Read every row and every blob; drop what is damaged, and say what that was."""
@@ -304,8 +296,7 @@ class Cache:
         if not self._has_warned:
             self._has_warned = True
             self.warnings.append(
-                f"the cache {self.directory} cannot be written, so this run is not remembered: "
-                f"{error}"
+                f"the cache {self.directory} cannot be written, so this run is not remembered: {error}"
             )
 
 
@@ -317,4 +308,5 @@ def _close_at_exit(cache: Cache) -> None:
             alive.close()
 
     atexit.register(close)
-    weakref.finalize(cache, atexit.unregister, close)
+    # At exit itself the finalizer must not run first, or it would take the hook away.
+    weakref.finalize(cache, atexit.unregister, close).atexit = False

@@ -12,8 +12,7 @@ from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
 from dagger.cache.locks import remove_unused_lock
 from dagger.cache.pending import Pending
-from dagger.cache.records import Output, Record
-
+from dagger.cache.records import Entry, Output, Record
 from dagger.errors import DamagedError
 
 GRACE = 600.0
@@ -81,14 +80,14 @@ def gc(
     # Blobs before records: a record that comes in between keeps blobs that we do not know of, and
     # those are young.
     present = list(blobs.iter())
-    records, used = _records_by_use(pending)
-    kept = _within_limits(records, used, now, max_age, max_bytes)
+    records, entries = _records(pending), _entries(pending)
+    kept = _within_limits(records, entries, now, max_age, max_bytes)
     dropped = {id(record) for record in records} - {id(record) for record in kept}
     needed = {digest for record in kept for digest, _ in blobs_of(record)}
     useless = [it for it in present if it[0] not in needed and it[2] < now - GRACE]
     if not dry_run:
         _drop_records(pending, [record for record in records if id(record) in dropped])
-        _drop_code(pending, {record.fingerprint for record in kept})
+        _drop_code(pending, {it.fingerprint for it in kept} | {it.fingerprint for it in entries})
         for digest, _, _ in useless:
             blobs.remove(digest)
         _sweep(os.path.join(blobs.directory, "tmp"), now - _TEMPORARY)
@@ -103,14 +102,12 @@ def verify(pending: Pending, blobs: BlobStore) -> list[Damage]:
         row = pending.get(key)
         if row is not None and (what := rows.damage_in(key, row)):
             found.append(Damage("row", key, what))
-            pending.change(
-                [(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)]
-            )
+            pending.change([(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)])
     pending.flush()
     for digest, _, _ in list(blobs.iter()):
         try:
             blobs.open_checked(digest)
-        except DamagedError as error:  # noqa: PERF203  (damage is what is looked for)
+        except DamagedError as error:
             found.append(Damage("blob", digest, str(error)))
         except OSError as error:
             found.append(Damage("blob", digest, f"it cannot be read: {error}"))
@@ -121,29 +118,28 @@ def _gone(_: bytes | None) -> None:
     return None
 
 
-def _records_by_use(pending: Pending) -> tuple[list[Record], dict[str, float]]:
-    """Return all records, and when each key was last used by a run."""
-    used: dict[str, float] = {}
-    for row in pending.get_many(pending.keys(rows.ENTRY)).values():
-        if (found := rows.read_entry(row)) is not None:
-            used[found.entry.key] = max(found.entry.when, used.get(found.entry.key, 0.0))
+def _entries(pending: Pending) -> list[Entry]:
+    found = map(rows.read_entry, pending.get_many(pending.keys(rows.ENTRY)).values())
+    return [row.entry for row in found if row is not None]
+
+
+def _records(pending: Pending) -> list[Record]:
     keys = pending.keys(rows.RECORD)
     stored = pending.get_many(keys)
-    records = [
-        it
-        for key in keys
-        for it in rows.read_records(stored.get(key), key.removeprefix(rows.RECORD))
-    ]
-    return records, used
+    return [record for key in keys for record in rows.read_records(stored.get(key), key.removeprefix(rows.RECORD))]
 
 
 def _within_limits(
     records: list[Record],
-    used: dict[str, float],
+    entries: list[Entry],
     now: float,
     max_age: float | None,
     max_bytes: int | None,
 ) -> list[Record]:
+    used: dict[str, float] = {}
+    for entry in entries:
+        used[entry.key] = max(entry.when, used.get(entry.key, 0.0))
+
     def last_use(record: Record) -> float:
         return max(record.started + record.seconds, used.get(record.key, 0.0))
 
@@ -152,9 +148,7 @@ def _within_limits(
     total = 0
     for record in sorted(records, key=last_use, reverse=True):
         age = now - last_use(record)
-        total += sum(
-            size for digest, size in set(blobs_of(record)) if digest not in counted and size > 0
-        )
+        total += sum(size for digest, size in set(blobs_of(record)) if digest not in counted and size > 0)
         too_old = max_age is not None and age > max_age
         too_much = max_bytes is not None and total > max_bytes
         if age < GRACE or not (too_old or too_much):
@@ -174,11 +168,7 @@ def _drop_records(pending: Pending, dropped: list[Record]) -> None:
 def _drop_code(pending: Pending, fingerprints: set[str]) -> None:
     codes = pending.keys(rows.CODE)
     useless = [key for key in codes if key.removeprefix(rows.CODE) not in fingerprints]
-    needed = {
-        part
-        for key, row in pending.get_many(set(codes) - set(useless)).items()
-        for part in rows.part_keys(row)
-    }
+    needed = {part for key, row in pending.get_many(set(codes) - set(useless)).items() for part in rows.part_keys(row)}
     pending.delete([*useless, *(key for key in pending.keys(rows.PART) if key not in needed)])
 
 

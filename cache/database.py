@@ -45,9 +45,9 @@ def _disk_class() -> Any:
         def fetch(
             self,
             mode: int,
-            filename: object,
+            filename: object,  # noqa: ARG002
             value: object,
-            read: bool,  # noqa: ARG002
+            read: bool,
         ) -> bytes:
             if mode != diskcache.core.MODE_RAW or type(value) is not bytes or read:
                 raise TypeError("the index holds a row that is not plain bytes; it is not read")
@@ -77,9 +77,7 @@ def connect(database: str) -> sqlite3.Connection:
     import sqlite3
 
     # A database in a read-only directory has no place for the files that a log of writes needs.
-    alone = not os.access(os.path.dirname(database), os.W_OK) and not os.path.exists(
-        database + "-wal"
-    )
+    alone = not os.access(os.path.dirname(database), os.W_OK) and not os.path.exists(database + "-wal")
     mode = "mode=ro&immutable=1" if alone else "mode=rw"
     return sqlite3.connect(
         f"file:{quote(os.fsencode(database))}?{mode}",

@@ -76,9 +76,7 @@ class DiskIndex:
     def keys(self, prefix: str = "") -> list[str]:
         """Return the names that begin with ``prefix``, sorted."""
         query = "SELECT key FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY key"
-        return [
-            key for (key,) in self._select(query, (prefix, prefix + _LAST)) if isinstance(key, str)
-        ]
+        return [key for (key,) in self._select(query, (prefix, prefix + _LAST)) if isinstance(key, str)]
 
     def set_many(self, rows: Mapping[str, bytes]) -> None:
         """Write rows, all or none.
@@ -171,7 +169,7 @@ class DiskIndex:
                 if self._is_stale():
                     self.close()
                 return work()
-            except OSError as error:  # noqa: PERF203  (a round that fails is the point)
+            except OSError as error:
                 raise UnavailableError(f"{self.directory} cannot be used: {error}") from error
             except Exception as error:
                 cause = _sqlite_error(error)
@@ -201,9 +199,7 @@ class DiskIndex:
                 return None
             self._reader = connect(self._database)
             self._opened = (*_identity(self._database), os.getpid())
-            tables = self._reader.execute(
-                "SELECT 1 FROM sqlite_master WHERE name = 'Cache'"
-            ).fetchall()
+            tables = self._reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'Cache'").fetchall()
             if not tables:
                 self._reader.close()
                 self._reader = None
@@ -233,24 +229,16 @@ class DiskIndex:
             self.close()
             if stale:
                 return
-            aside = os.path.join(
-                self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-            )
+            aside = os.path.join(self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
             try:
                 with wait_for_lock(os.path.join(self.directory, "lock")):
                     os.makedirs(aside, 0o700, exist_ok=True)
                     for suffix in ("", "-wal", "-shm"):
                         with contextlib.suppress(FileNotFoundError):
-                            os.replace(
-                                self._database + suffix, os.path.join(aside, "cache.db" + suffix)
-                            )
+                            os.replace(self._database + suffix, os.path.join(aside, "cache.db" + suffix))
             except OSError as error:
-                raise UnavailableError(
-                    f"{self._database} is damaged and cannot be moved: {error}"
-                ) from error
-            self._tell(
-                f"the cache's index was damaged; it was moved to {aside} and a fresh one begun"
-            )
+                raise UnavailableError(f"{self._database} is damaged and cannot be moved: {error}") from error
+            self._tell(f"the cache's index was damaged; it was moved to {aside} and a fresh one begun")
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -17,11 +17,11 @@ import time
 
 import msgspec
 import xxhash
+
 from dagger.cache.filesystems import FileClock
 from dagger.cache.records import decode, encode
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
-
 from dagger.errors import CacheError, DamagedError
 
 _KEPT_DAYS = 90

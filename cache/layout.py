@@ -13,9 +13,9 @@ import stat
 from collections.abc import Callable
 
 import xxhash
+
 from dagger.cache.filesystems import is_network
 from dagger.cache.locks import wait_for_lock
-
 from dagger.errors import CacheError
 
 VERSION = "v1"
@@ -120,7 +120,7 @@ def make_private(directory: str) -> None:
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o700)
-        except FileExistsError:  # noqa: PERF203  (each part can be there already)
+        except FileExistsError:
             # Another process was faster; anything but a directory in the way is an error of its
             # own.
             if not os.path.isdir(path):
@@ -133,9 +133,7 @@ def _check_owner(place: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise CacheError(f"{place} is not a directory; name another with DAGGER_CACHE_DIR")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CacheError(
-            f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}"
-        )
+        raise CacheError(f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}")
     if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
         raise CacheError(
             f"{place} belongs to another user, who could run code as you: "

@@ -20,6 +20,9 @@ _UNSUPPORTED = {
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EEXIST,
 }
 
 
@@ -28,7 +31,7 @@ class Lock:
 
     Attributes:
         path: The locked file.
-        guarded: False where the file system offers no locks, or may not be written: then there is
+        guarded: False where the file system offers no locks, or cannot be written: then there is
             nothing to hold, and the work goes on.
     """
 

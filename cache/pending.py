@@ -84,8 +84,7 @@ class Pending:
                     self._try(lambda index: _write(index, changes))
                 except BaseException:
                     self._changes = {
-                        key: changes.get(key, []) + self._changes.get(key, [])
-                        for key in {**changes, **self._changes}
+                        key: changes.get(key, []) + self._changes.get(key, []) for key in {**changes, **self._changes}
                     }
                     raise
 
@@ -131,7 +130,5 @@ def _write(index: Index, changes: dict[str, list[Change]]) -> None:
     with index.transact():
         before = index.get_many(changes)
         after = {key: _apply(before.get(key), several) for key, several in changes.items()}
-        index.set_many(
-            {key: row for key, row in after.items() if row not in (None, before.get(key))}
-        )
+        index.set_many({key: row for key, row in after.items() if row not in (None, before.get(key))})
         index.delete([key for key, row in after.items() if row is None and key in before])

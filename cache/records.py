@@ -166,9 +166,7 @@ def encode(value: object) -> bytes:
         # A file name that is not UTF-8, or a log with stray bytes: Python holds these as lone
         # surrogates.
         flags = _ESCAPED
-        body = msgspec.msgpack.encode(
-            _each_text(msgspec.to_builtins(value, builtin_types=(bytes,)), _escape)
-        )
+        body = msgspec.msgpack.encode(_each_text(msgspec.to_builtins(value, builtin_types=(bytes,)), _escape))
     tail = bytes((FORMAT, flags))
     return tail + _checksum(tail, body) + body
 

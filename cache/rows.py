@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import xxhash
+
 from dagger.cache.pending import Change
 from dagger.cache.records import Entry, Record, decode, encode
-
 from dagger.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -151,9 +151,7 @@ def adding_code(fingerprint: Fingerprint) -> Iterator[tuple[str, Change]]:
     )
 
 
-def read_code(
-    get_many: Callable[[Iterable[str]], dict[str, bytes]], fingerprint: str
-) -> StoredCode | None:
+def read_code(get_many: Callable[[Iterable[str]], dict[str, bytes]], fingerprint: str) -> StoredCode | None:
     """Return what a fingerprint was made of; None if any of it is missing."""
     key = CODE + fingerprint
     row = _read(get_many((key,)).get(key), _CodeRow)

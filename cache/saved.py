@@ -7,7 +7,6 @@ import shutil
 import time
 
 from dagger.cache.layout import make_private
-
 from dagger.errors import CacheError
 
 
@@ -45,9 +44,7 @@ def move_beside(path: str) -> str:
             target += "-" + os.urandom(4).hex()
         os.rename(path, target)
     except OSError as error:
-        raise CacheError(
-            f"{path} is in the way and cannot be saved: {error}; move it yourself"
-        ) from error
+        raise CacheError(f"{path} is in the way and cannot be saved: {error}; move it yourself") from error
     return target
 
 
@@ -57,7 +54,7 @@ def _fresh(saved: str) -> str:
     for number in range(1, 10_000):
         try:
             os.mkdir(name, 0o700)
-        except FileExistsError:  # noqa: PERF203  (several in one second are rare)
+        except FileExistsError:
             name = f"{stem}-{number}"
         else:
             return name

@@ -12,8 +12,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 
 import xxhash
-from dagger.cache.records import Member
 
+from dagger.cache.records import Member
 from dagger.errors import CacheError, DamagedError
 
 Digester = Callable[[str], tuple[str, int]]
@@ -43,17 +43,13 @@ def collect_members(directory: str, digester: Digester) -> tuple[Member, ...]:
             if stat.S_ISDIR(status.st_mode):
                 real = os.path.realpath(item.path)
                 if real in above:
-                    raise CacheError(
-                        f"{item.path}: this link leads back to a directory above it; remove it"
-                    )
+                    raise CacheError(f"{item.path}: this link leads back to a directory above it; remove it")
                 pending.append((item.path, path + "/", (*above, real)))
             elif stat.S_ISREG(status.st_mode):
                 digest, size = digester(item.path)
                 found.append(Member(path, digest, size, bool(status.st_mode & stat.S_IXUSR)))
             else:
-                raise CacheError(
-                    f"{item.path}: neither a file nor a directory, so it cannot be digested"
-                )
+                raise CacheError(f"{item.path}: neither a file nor a directory, so it cannot be digested")
         if empty and prefix:
             found.append(Member(prefix, "", 0))
     return tuple(sorted(found, key=lambda member: member.path))
@@ -83,9 +79,7 @@ def _feed(state: xxhash.xxh3_128, text: str) -> None:
     state.update(data)
 
 
-def build_tree(
-    members: Sequence[Member], destination: str, restore_file: Callable[[Member, str], None]
-) -> None:
+def build_tree(members: Sequence[Member], destination: str, restore_file: Callable[[Member, str], None]) -> None:
     """Build a directory from its members; ``destination`` must not exist yet.
 
     Links come last, so that no file is ever written through one.

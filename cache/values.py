@@ -52,9 +52,7 @@ def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None
     """Write a value to a file that stands at its start."""
     buffers: list[memoryview] = []
     file.write(MAGIC)
-    pickler_factory(
-        file, protocol=5, buffer_callback=lambda buffer: _keep_inside(buffer, buffers)
-    ).dump(value)
+    pickler_factory(file, protocol=5, buffer_callback=lambda buffer: _keep_inside(buffer, buffers)).dump(value)
     end = file.tell()
     table = []
     for buffer in buffers:
@@ -92,9 +90,7 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
     """
     if isinstance(source, bytes):
         data = memoryview(source)
-        return _load(
-            data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end]))
-        )
+        return _load(data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end])))
     with open(source, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             file.seek(0)
@@ -103,9 +99,7 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
     return _load(mapped, unpickler_factory, lambda start, end: mapped[start:end])
 
 
-def _load(
-    data: memoryview, unpickler_factory: UnpicklerFactory, cut: Callable[[int, int], memoryview]
-) -> object:
+def _load(data: memoryview, unpickler_factory: UnpicklerFactory, cut: Callable[[int, int], memoryview]) -> object:
     if data[: len(MAGIC)] != MAGIC:
         return unpickler_factory(io.BytesIO(data)).load()
     pairs = _read_table(data)

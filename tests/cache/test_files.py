@@ -86,14 +86,13 @@ def test_same_stat_other_content(tmp_path: Path) -> None:
         assert index.digest_file(str(file)) == truth(file)
 
 
-@pytest.mark.parametrize("stamp", [4_000_000_000 * SECOND, time.time_ns() + 5 * SECOND])
-def test_future_mtime_is_a_hint(
-    tmp_path: Path, clock: Clock, hashed: list[int], stamp: int
-) -> None:
+@pytest.mark.parametrize("ahead", [5, 10**9])
+def test_future_mtime_is_a_hint(tmp_path: Path, hashed: list[int], ahead: int) -> None:
     """A file from the future is read each time: its stamp says nothing about when it changed."""
     (tmp_path / "a").write_text("hello")
+    stamp = time.time_ns() + ahead * SECOND
     os.utime(tmp_path / "a", ns=(stamp, stamp))
-    index = StatIndex(clock=clock)
+    index = StatIndex(str(tmp_path))
     index.digest_file(str(tmp_path / "a"))
     index.digest_file(str(tmp_path / "a"))
     assert hashed == [5, 5]
@@ -112,9 +111,7 @@ def test_clock_set_back(tmp_path: Path, clock: Clock, hashed: list[int]) -> None
     assert hashed == [5, 5]
 
 
-def test_file_that_changes_while_it_is_read(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_that_changes_while_it_is_read(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A digest of a file that was written to meanwhile is not kept."""
     file = tmp_path / "a"
     file.write_text("before")
@@ -226,9 +223,7 @@ class Edits(RuleBasedStateMachine):
 
     @invariant()
     def listing_knows_names_only(self) -> None:
-        assert directory_listing_digest(self.folder.name) == directory_listing_digest(
-            self.folder.name
-        )
+        assert directory_listing_digest(self.folder.name) == directory_listing_digest(self.folder.name)
 
     def teardown(self) -> None:
         self.look()

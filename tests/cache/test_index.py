@@ -303,8 +303,7 @@ for number in range(30):
 def test_processes(tmp_path: Path) -> None:
     """Four processes that create one index at once and count in it lose no step and meet no lock."""
     started = [
-        subprocess.Popen([sys.executable, "-c", CREATE, str(tmp_path / "index"), str(name)])
-        for name in range(4)
+        subprocess.Popen([sys.executable, "-c", CREATE, str(tmp_path / "index"), str(name)]) for name in range(4)
     ]
     assert [process.wait() for process in started] == [0] * 4
     index = DiskIndex(str(tmp_path / "index"))

@@ -41,9 +41,7 @@ def test_shared_holders(tmp_path: Path) -> None:
 def test_no_stale_lock(tmp_path: Path) -> None:
     """A holder that is killed leaves no lock behind."""
     path = str(tmp_path / "lock")
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"True\n"
     assert try_lock(path) is None

@@ -13,9 +13,7 @@ from dagger.errors import DamagedError
 texts = st.text(st.characters(), max_size=8)
 rows = st.lists(st.tuples(texts, texts, texts), max_size=3).map(tuple)
 members = st.lists(
-    st.builds(
-        Member, texts, texts, st.integers(0, 2**63 - 1), st.booleans(), st.none() | texts
-    ),
+    st.builds(Member, texts, texts, st.integers(0, 2**63 - 1), st.booleans(), st.none() | texts),
     max_size=2,
 ).map(tuple)
 
