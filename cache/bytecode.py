@@ -88,11 +88,7 @@ class Operation(NamedTuple):
 
 _KINDS = tuple(_kind(number, name) for number, name in enumerate(dis.opname))
 _NAMES = tuple(_RENAMED.get(name, name) for name in dis.opname)
-_JUMPS = {
-    number: Operation(_NAMES[number], "jump", None)
-    for number, kind in enumerate(_KINDS)
-    if kind == "jump"
-}
+_JUMPS = {number: Operation(_NAMES[number], "jump", None) for number, kind in enumerate(_KINDS) if kind == "jump"}
 
 
 def decode(code: CodeType) -> list[Operation]:
@@ -217,9 +213,7 @@ def _entered(operations: list[Operation]) -> set[int]:
 
 
 def _settle_run(operations: list[Operation], first: int, stores: int, end: int) -> None:
-    overwritten: set[str] = (
-        set()
-    )  # before the swaps: the store that comes last in the code is the one that holds
+    overwritten: set[str] = set()  # before the swaps: the store that comes last in the code is the one that holds
     for index in reversed(range(stores, end)):
         operation = operations[index]
         if operation.name == "STORE_FAST":
@@ -235,9 +229,7 @@ def _settle_run(operations: list[Operation], first: int, stores: int, end: int) 
         operations[index] = operations[index]._replace(name="NOP", kind="none", operand=None)
 
 
-def _protect(
-    operations: list[Operation], code: CodeType, offsets: list[int], index_of: dict[int, int]
-) -> None:
+def _protect(operations: list[Operation], code: CodeType, offsets: list[int], index_of: dict[int, int]) -> None:
     """Note the handlers of protected instructions; in 3.10 opcodes say it instead."""
     table = getattr(code, "co_exceptiontable", b"")
     entries = list(_exception_entries(table)) if table else []

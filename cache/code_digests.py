@@ -22,11 +22,10 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import xxhash
+
 from dagger.cache.bytecode import Operation, decode
 
-LOCAL_NAME_READERS = frozenset(
-    {"locals", "vars", "eval", "exec", "dir", "_getframe", "currentframe", "stack"}
-)
+LOCAL_NAME_READERS = frozenset({"locals", "vars", "eval", "exec", "dir", "_getframe", "currentframe", "stack"})
 """What can see the names of locals: they count in a function that mentions one of these."""
 
 _MEANINGFUL_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
@@ -98,11 +97,7 @@ def docstrings(code: CodeType) -> tuple[str, ...]:
     waiting = [code]
     while waiting:
         current = waiting.pop()
-        if (
-            current.co_consts
-            and isinstance(current.co_consts[0], str)
-            and current.co_flags & _OPTIMIZED
-        ):
+        if current.co_consts and isinstance(current.co_consts[0], str) and current.co_flags & _OPTIMIZED:
             found.append(current.co_consts[0])
         waiting.extend(const for const in current.co_consts if isinstance(const, CodeType))
     return tuple(sorted(found))
@@ -129,9 +124,7 @@ class _Writer:
         if annotations:
             self.silent = _silent(self.operations, code, annotations)
         parameters = code.co_varnames[: _parameter_count(code)]
-        self.variables: dict[str, object] = {
-            name: ("P", index) for index, name in enumerate(parameters)
-        }
+        self.variables: dict[str, object] = {name: ("P", index) for index, name in enumerate(parameters)}
         self.cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
         self.free: list[str] = []
         self.named = _mentions_local_names(self.operations)
@@ -153,9 +146,7 @@ class _Writer:
             code.co_varnames[: _parameter_count(code)],
         )
         text = repr((head, self.written))
-        return CodeForm(
-            xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), tuple(self.free)
-        )
+        return CodeForm(xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), tuple(self.free))
 
     def write_from(self, index: int) -> None:
         """Write instructions from one on until control leaves or what follows has been written."""
@@ -260,9 +251,7 @@ class _Writer:
             return canonical_constant(value)
         if kind == "local" or kind == "free":
             if _loads_closure(operation, self.cells):
-                return (
-                    None  # in an order that depends on names; which variables, the nested code says
-                )
+                return None  # in an order that depends on names; which variables, the nested code says
             return self.variable(value)
         if operation.name == "MAKE_FUNCTION" and value is not None and not self.annotations:
             return value & ~_ANNOTATION_FLAGS
@@ -282,26 +271,16 @@ class _Writer:
 
 
 def _parameter_count(code: CodeType) -> int:
-    return (
-        code.co_argcount
-        + code.co_kwonlyargcount
-        + bool(code.co_flags & 0x4)
-        + bool(code.co_flags & 0x8)
-    )
+    return code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x4) + bool(code.co_flags & 0x8)
 
 
 def _mentions_local_names(operations: list[Operation]) -> bool:
-    return any(
-        operation.kind == "name" and operation.operand in LOCAL_NAME_READERS
-        for operation in operations
-    )
+    return any(operation.kind == "name" and operation.operand in LOCAL_NAME_READERS for operation in operations)
 
 
 def _loads_closure(operation: Operation, cells: frozenset[str]) -> bool:
     # From 3.13 on, a cell is loaded for a nested function by the opcode that loads a local.
-    return operation.name == "LOAD_CLOSURE" or (
-        operation.name == "LOAD_FAST" and operation.operand in cells
-    )
+    return operation.name == "LOAD_CLOSURE" or (operation.name == "LOAD_FAST" and operation.operand in cells)
 
 
 @lru_cache(maxsize=256)
@@ -339,15 +318,11 @@ def _function_clutter(operations: list[Operation], annotations: bool) -> Iterato
             continue
         flags = operation.operand or 0
         end = index
-        if operations[end - 1].name == "LOAD_CONST" and isinstance(
-            operations[end - 1].operand, str
-        ):
+        if operations[end - 1].name == "LOAD_CONST" and isinstance(operations[end - 1].operand, str):
             end -= 1
             yield end
         following = index + 1
-        while (
-            following < len(operations) and operations[following].name == "SET_FUNCTION_ATTRIBUTE"
-        ):
+        while following < len(operations) and operations[following].name == "SET_FUNCTION_ATTRIBUTE":
             flags |= operations[following].operand
             if operations[following].operand & _ANNOTATION_FLAGS and not annotations:
                 yield following

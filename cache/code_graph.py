@@ -90,9 +90,7 @@ class Node:
         """Digest of this node and its pieces alone: what tells whether this part changed."""
         if not self.part_digest:
             self.part_digest = self.local  # for a piece that leads back here
-            pieces = sorted(
-                (edge.label, edge.node.own_digest()) for edge in self.edges if edge.inner
-            )
+            pieces = sorted((edge.label, edge.node.own_digest()) for edge in self.edges if edge.inner)
             self.part_digest = digest_text(self.local, pieces)
         return self.part_digest
 

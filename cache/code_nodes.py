@@ -15,18 +15,10 @@ from collections.abc import Callable
 from enum import Enum
 
 from dagger.cache import ownership
+from dagger.cache.code_digests import canonical_constant
 from dagger.cache.code_graph import Edge, Node, digest_text
 from dagger.errors import UndigestibleError
 
-_BUILTIN_CALLABLES = (
-    types.BuiltinFunctionType,
-    types.MethodWrapperType,
-    types.WrapperDescriptorType,
-    types.MethodDescriptorType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-)
 _TYPING_MODULES = frozenset({"typing", "typing_extensions"})
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
@@ -81,15 +73,16 @@ class NodeMaker:
         """How an object's node is filled, of which kind it is, and what tells it from others."""
         kind = type(obj)
         if kind in _PLAIN:
-            return self._fill_plain, "value", (kind, repr(obj), name)
+            return self._fill_plain, "value", (id(obj), name)
         if kind is types.FunctionType:
             return self._fill_function, "function", (id(obj),)
         if isinstance(obj, type):
             return self._fill_class, "class", (id(obj),)
         if isinstance(obj, types.ModuleType):
             return self._fill_module, "module", (id(obj),)
-        if kind is types.MethodType:
-            return self._fill_method, "leaf", ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
+        if kind is types.MethodType and _is_of_functions(obj):
+            key = ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
+            return self._fill_method, "leaf", key
         if _is_logger(obj):
             return self._fill_logger, "leaf", (id(obj), _is_named_for_module(obj, name))
         fill = self._wrapper_rule(obj)
@@ -111,18 +104,13 @@ class NodeMaker:
             return self._fill_cached_property
         if isinstance(obj, functools.singledispatchmethod):
             return self._fill_dispatch_method
-        if isinstance(obj, _BUILTIN_CALLABLES):
-            return self._fill_builtin
-        if kind.__module__ in _TYPING_MODULES or isinstance(
-            obj, (types.GenericAlias, types.UnionType)
-        ):
-            return self._fill_typing
         if _extension_of(obj) is not None:
             return self._fill_extension_member
+        if isinstance(obj, types.BuiltinFunctionType) and _owner(obj) is None:
+            return self._fill_builtin
+        if kind.__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
+            return self._fill_typing
         return None
-
-    # -- code --------------------------------------------------------------------------------------
-    # -------------
 
     def _fill_function(self, node: Node, function: types.FunctionType) -> None:
         from dagger.cache.function_nodes import fill_function
@@ -140,16 +128,14 @@ class NodeMaker:
         if not ownership.is_own(module):
             node.kind = "leaf"
             node.local = digest_text("leaf", name)
-            self._note_distribution(node, module)
+            self.note_distribution(node, module)
             return
         node.name = ownership.canonical_name(name, module.__dict__)
         node.reached.add((name, None))
         if ownership.is_extension(module.__dict__):
             self._fill_extension(node, module)
             return
-        names = sorted(
-            key for key in vars(module) if not (key.startswith("__") and key.endswith("__"))
-        )
+        names = sorted(key for key in vars(module) if not (key.startswith("__") and key.endswith("__")))
         node.local = digest_text("module", names)
         for key in names:
             value = vars(module)[key]
@@ -167,13 +153,8 @@ class NodeMaker:
 
     def _fill_extension_member(self, node: Node, obj: object) -> None:
         module = _extension_of(obj)
-        node.local = digest_text(
-            "extension member", getattr(obj, "__qualname__", type(obj).__qualname__)
-        )
+        node.local = digest_text("extension member", getattr(obj, "__qualname__", type(obj).__qualname__))
         node.edges.append(Edge("extension", self.node(module, "")))
-
-    # -- wrappers ----------------------------------------------------------------------------------
-    # -------------
 
     def _fill_method(self, node: Node, method: types.MethodType) -> None:
         node.local = digest_text("method")
@@ -181,9 +162,7 @@ class NodeMaker:
         node.edges.append(Edge("self", self.node(method.__self__, f"{node.name}.__self__")))
 
     def _fill_partial(self, node: Node, partial: functools.partial[object]) -> None:
-        node.local = digest_text(
-            "partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords)
-        )
+        node.local = digest_text("partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords))
         node.edges.append(Edge("function", self.node(partial.func, node.name)))
         for index, value in enumerate(partial.args):
             node.edges.append(Edge(f"argument {index}", self.node(value, f"{node.name}({index})")))
@@ -216,31 +195,16 @@ class NodeMaker:
         if type(obj) is not functools.cached_property:
             node.edges.append(Edge("class", self.node(type(obj), "")))
 
-    def _fill_dispatch_method(
-        self, node: Node, obj: functools.singledispatchmethod[object]
-    ) -> None:
+    def _fill_dispatch_method(self, node: Node, obj: functools.singledispatchmethod[object]) -> None:
         node.local = digest_text("singledispatchmethod")
         node.edges.append(Edge("function", self.node(obj.func, node.name), inner=True))
         node.edges.append(Edge("dispatcher", self.node(obj.dispatcher, node.name), inner=True))
 
-    # -- leaves and values
-    # --------------------------------------------------------------------------------------
-
-    def _fill_builtin(self, node: Node, obj: object) -> None:
-        owner = getattr(obj, "__objclass__", None) or getattr(obj, "__self__", None)
-        name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", "")
-        module = getattr(obj, "__module__", None)
-        if isinstance(owner, types.ModuleType) or owner is None:
-            module = module or getattr(owner, "__name__", None)
-            extension = _extension_of(obj)
-            if extension is not None:
-                node.edges.append(Edge("extension", self.node(extension, "")))
-            elif module is not None:
-                self._note_distribution(node, module)
-            node.local = digest_text("builtin", module if extension is None else "", name)
-            return
-        node.local = digest_text("builtin", name)
-        node.edges.append(Edge("self", self.node(owner, f"{node.name}.__self__")))
+    def _fill_builtin(self, node: Node, obj: types.BuiltinFunctionType) -> None:
+        module = obj.__module__ or getattr(obj.__self__, "__name__", None)
+        node.local = digest_text("builtin", module, obj.__qualname__)
+        if module is not None:
+            self.note_distribution(node, module)
 
     def _fill_logger(self, node: Node, obj: object) -> None:
         named = "" if _is_named_for_module(obj, node.name) else getattr(obj, "name", "")
@@ -253,16 +217,23 @@ class NodeMaker:
         node.edges.extend(Edge("class", self.node(cls, "")) for cls in own_classes(obj))
 
     def _fill_plain(self, node: Node, value: object) -> None:
-        node.local = digest_text("plain", type(value).__name__, value)
+        node.local = digest_text("plain", type(value).__name__, canonical_constant(value))
 
     def _fill_value(self, node: Node, value: object) -> None:
         from dagger.cache.value_nodes import fill_value
 
         if is_of_dagger(value):
             raise UndigestibleError(node.name, type(value).__name__)
-        fill_value(self, node, value)
+        place = library_place(value)
+        if place is None:
+            fill_value(self, node, value)
+            return
+        node.kind = "leaf"
+        node.local = digest_text("leaf", ".".join(place))
+        self.note_distribution(node, place[0])
 
-    def _note_distribution(self, node: Node, module: str | types.ModuleType) -> None:
+    def note_distribution(self, node: Node, module: str | types.ModuleType) -> None:
+        """Let a node count by the version of the distribution that a module is from."""
         distribution = ownership.distribution(module)
         if distribution is not None:
             node.modules.add(distribution)
@@ -277,6 +248,23 @@ def is_of_dagger(value: object) -> bool:
         for base in type(value).__mro__
         if isinstance(base.__module__, str)
     )
+
+
+def library_place(value: object) -> tuple[str, str] | None:
+    """Module and name of an object that an installed module made, such as ``scipy.stats.norm``.
+
+    It is a leaf like the functions beside it: what libraries keep for themselves is no value of the
+    user's, and often differs in each process.
+    """
+    name = type(value).__module__
+    if name == "builtins" or ownership.is_own(name):
+        return None
+    while name:
+        for key, held in list(vars(sys.modules[name]).items()) if name in sys.modules else ():
+            if held is value:
+                return name, key
+        name = name.rpartition(".")[0]
+    return None
 
 
 def file_digest(path: str) -> str:
@@ -298,6 +286,20 @@ def _called(obj: object) -> str:
     return name if isinstance(name, str) else type(obj).__qualname__
 
 
+def _owner(builtin: types.BuiltinFunctionType) -> object:
+    """The object that a builtin method is bound to; None for a function of a module."""
+    owner = builtin.__self__
+    return None if isinstance(owner, types.ModuleType) else owner
+
+
+def _is_of_functions(method: object) -> bool:
+    """Tell whether a bound method's code is Python's and the user's, so that it is followed."""
+    function = getattr(method, "__func__", None)
+    if isinstance(function, types.FunctionType):
+        return ownership.is_own_namespace(function.__globals__)
+    return True
+
+
 def _is_logger(obj: object) -> bool:
     logging = sys.modules.get("logging")
     return logging is not None and isinstance(obj, logging.Logger)
@@ -314,10 +316,6 @@ def _extension_of(obj: object) -> types.ModuleType | None:
         return None
     name = getattr(obj, "__module__", None)
     module = sys.modules.get(name) if isinstance(name, str) else None
-    if (
-        module is None
-        or not ownership.is_extension(module.__dict__)
-        or not ownership.is_own(module)
-    ):
+    if module is None or not ownership.is_extension(module.__dict__) or not ownership.is_own(module):
         return None
     return module

@@ -85,9 +85,7 @@ def _seen_aspects(nodes: list[Node]) -> list[tuple[str, list[str]]]:
     return [
         (
             aspect,
-            sorted(
-                {digest_text(node.digest, node.extras(aspect)) for node in nodes if node.extras}
-            ),
+            sorted({digest_text(node.digest, node.extras(aspect)) for node in nodes if node.extras}),
         )
         for aspect in mentioned
     ]
@@ -95,11 +93,7 @@ def _seen_aspects(nodes: list[Node]) -> list[tuple[str, list[str]]]:
 
 def _parts(found: list[tuple[Node, bool]]) -> tuple[Part, ...]:
     """The parts; of two with one name, the second is called ``name (2)``."""
-    nodes = {
-        (node.name, node.kind, node.own_digest()): node
-        for node, whole in found
-        if whole and node.kind != "leaf"
-    }
+    nodes = {(node.name, node.kind, node.own_digest()): node for node, whole in found if whole and node.kind != "leaf"}
     parts = []
     counted: dict[str, int] = {}
     for name, kind, digest in sorted(nodes):
@@ -134,6 +128,4 @@ def _reached(nodes: list[Node]) -> Mapping[str, frozenset[str] | None]:
                 whole.add(module)
             else:
                 names[module].add(name)
-    return {
-        module: None if module in whole else frozenset(names[module]) for module in sorted(names)
-    }
+    return {module: None if module in whole else frozenset(names[module]) for module in sorted(names)}

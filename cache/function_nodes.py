@@ -43,9 +43,7 @@ def qualified_name(function: types.FunctionType) -> str:
     if name is None:
         name = code.co_name if "__wrapped__" in function.__dict__ else function.__qualname__
     module = _module_name(function.__globals__)
-    return (
-        f"{ownership.canonical_name(module, function.__globals__)}.{name}" if module else str(name)
-    )
+    return f"{ownership.canonical_name(module, function.__globals__)}.{name}" if module else str(name)
 
 
 def function_aspects(function: types.FunctionType, aspect: str) -> str:
@@ -54,9 +52,7 @@ def function_aspects(function: types.FunctionType, aspect: str) -> str:
     if aspect == "docs":
         return digest_text(function.__doc__, docstrings(code))
     if aspect == "annotations":
-        annotations = [
-            (name, annotation_text(value)) for name, value in function.__annotations__.items()
-        ]
+        annotations = [(name, annotation_text(value)) for name, value in function.__annotations__.items()]
         return digest_text(annotations, code_form(code, annotations=True).digest)
     if aspect == "names":
         return digest_text(function.__name__, function.__qualname__, code.co_name)
@@ -95,15 +91,10 @@ class _FunctionFiller:
         if self.module and first in self.namespace:
             self.node.reached.add((self.module, first))
 
-    # -- what belongs to the function
-    # ---------------------------------------------------------------------------
-
     def follow_closure(self, free: tuple[str, ...]) -> None:
         """Count the variables around the function by their order of use, not by name."""
         read_through = {
-            reference.name
-            for reference in reach(self.function.__code__).references
-            if reference.kind == "cell"
+            reference.name for reference in reach(self.function.__code__).references if reference.kind == "cell"
         }
         for index, name in enumerate(free):
             value = self.cell(name)
@@ -124,9 +115,6 @@ class _FunctionFiller:
     def cell(self, name: str) -> object:
         position = self.function.__code__.co_freevars.index(name)
         return _contents((self.function.__closure__ or ())[position])
-
-    # -- what it names
-    # ------------------------------------------------------------------------------------------
 
     def follow_reference(self, reference: Reference) -> None:
         name = reference.name
@@ -164,6 +152,8 @@ class _FunctionFiller:
         while isinstance(value, types.ModuleType) and rest:
             own = ownership.is_own(value)
             found = module_attribute(value, rest[0])
+            if found is _ABSENT and own:
+                found = self.computed_attribute(label, value, rest[0])
             if found is _ABSENT:
                 break
             if not own and not isinstance(found, types.ModuleType) and not _is_own_code(found):
@@ -188,17 +178,21 @@ class _FunctionFiller:
         if ownership.is_extension(module.__dict__):
             self.edge(label, module, module.__name__)
         self.words.append((".".join([label, *rest]), "absent"))
-        computed = vars(module).get("__getattr__")
-        if computed is not None:
-            self.edge(f"{label}.__getattr__", computed, f"{module.__name__}.__getattr__")
-            self.node.reached.add((module.__name__, None))
 
-    def follow_foreign_module(
-        self, label: str, module: types.ModuleType, rest: list[str], literal: str | None
-    ) -> None:
-        self.node.edges.append(
-            Edge(label, self.maker.leaf(".".join([module.__name__, *rest]), module))
-        )
+    def computed_attribute(self, label: str, module: types.ModuleType, name: str) -> object:
+        """Ask an own module's ``__getattr__``, which counts too."""
+        compute = vars(module).get("__getattr__")
+        if compute is None:
+            return _ABSENT
+        self.edge(f"{label}.__getattr__", compute, f"{module.__name__}.__getattr__")
+        self.node.reached.add((module.__name__, None))
+        try:
+            return getattr(module, name)
+        except Exception:  # the user's function may fail in any way; the call will say so
+            return _ABSENT
+
+    def follow_foreign_module(self, label: str, module: types.ModuleType, rest: list[str], literal: str | None) -> None:
+        self.node.edges.append(Edge(label, self.maker.leaf(".".join([module.__name__, *rest]), module)))
         if rest:
             self.follow_special(vars(module).get(rest[0]), literal)
             if module is sys and rest[0] == "modules":
@@ -235,11 +229,7 @@ class _FunctionFiller:
 
     def follow_all_modules(self, why: str) -> None:
         for name, module in sorted(sys.modules.items()):
-            if (
-                isinstance(module, types.ModuleType)
-                and module.__name__ == name
-                and ownership.is_own(module)
-            ):
+            if isinstance(module, types.ModuleType) and module.__name__ == name and ownership.is_own(module):
                 self.edge(f"{why} {ownership.canonical_name(name)}", module, name)
 
     def follow_import(self, reference: Reference) -> None:
@@ -266,26 +256,18 @@ class _FunctionFiller:
         self.follow(label, module, reference.attributes)
 
     def follow_unloaded(self, label: str, full: str, attributes: tuple[str, ...]) -> None:
-        name = (
-            full
-            if full.partition(".")[0] not in sys.builtin_module_names
-            else full.partition(".")[0]
-        )
+        name = full if full.partition(".")[0] not in sys.builtin_module_names else full.partition(".")[0]
         if _is_missing(name):
             self.words.append((label, "absent"))
         else:
-            self.node.edges.append(
-                Edge(label, self.maker.leaf(".".join([full, *attributes]), full))
-            )
+            self.node.edges.append(Edge(label, self.maker.leaf(".".join([full, *attributes]), full)))
 
     def full_name(self, reference: Reference) -> str:
         if not reference.level:
             return reference.name
         package = self.namespace.get("__package__")
         if not isinstance(package, str) or not package:
-            package = (
-                self.module if "__path__" in self.namespace else self.module.rpartition(".")[0]
-            )
+            package = self.module if "__path__" in self.namespace else self.module.rpartition(".")[0]
         for _ in range(reference.level - 1):
             package = package.rpartition(".")[0]
         return f"{package}.{reference.name}" if reference.name else package
@@ -324,18 +306,24 @@ def _fill_foreign(maker: NodeMaker, node: Node, function: types.FunctionType) ->
     distribution = ownership.distribution(module)
     if distribution is not None:
         node.modules.add(distribution)
-    if module == "dagger" or module.startswith("dagger."):
+    if module.partition(".")[0] == "dagger" or _is_library_function(function):
         return
     for index, value in enumerate(_carried(function)):
         seen = ""
         if isinstance(value, types.FunctionType) and module not in _TRANSPARENT_MODULES:
             # An installed decorator may look at what it decorates.
-            seen = digest_text(
-                [function_aspects(value, aspect) for aspect in ("docs", "annotations", "names")]
-            )
-        node.edges.append(
-            Edge(f"carried {index} {seen}", maker.node(value, f"{node.name}.{index}"))
-        )
+            seen = digest_text([function_aspects(value, aspect) for aspect in ("docs", "annotations", "names")])
+        node.edges.append(Edge(f"carried {index} {seen}", maker.node(value, f"{node.name}.{index}")))
+
+
+def _is_library_function(function: types.FunctionType) -> bool:
+    """Tell whether a function is what its module has under its name: no wrapper of something else."""
+    found: object = sys.modules.get(function.__module__ or "")
+    if not isinstance(found, types.ModuleType) or ownership.is_own(found):
+        return False
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
 
 
 def _carried(function: types.FunctionType) -> Iterator[object]:

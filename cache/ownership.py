@@ -38,8 +38,8 @@ def is_own(module: str | ModuleType | None) -> bool:
             the standard
             library's stand for code without a module, as from `exec`: that is own.
     """
-    if module is None:
-        return True
+    if module is None or module == "__main__":
+        return True  # a class of the script's stays own in a worker, whose __main__ is another one
     if isinstance(module, str):
         loaded = sys.modules.get(module)
         if loaded is None:
@@ -136,8 +136,6 @@ def _is_own(name: str, location: str) -> bool:
     top = name.partition(".")[0]
     if top == "dagger":
         return False
-    if name == "__main__":
-        return True  # also in a worker, whose own __main__ is another one
     if location in ("built-in", "frozen"):
         return False
     if not os.path.isabs(location) and not location.endswith((".py", ".pyc")):
@@ -198,23 +196,13 @@ def _distribution_of(name: str, location: str) -> Distribution | None:
 def _claimant(root: str, inside: str) -> str | None:
     """The metadata folder in `root` of the distribution that installed the file `inside` it."""
     top = _top_level(inside)
-    guesses = [
-        folder
-        for folder in _metadata_folders(root)
-        if _normal(_split_stem_of(folder)[0]) == _normal(top)
-    ]
+    guesses = [folder for folder in _metadata_folders(root) if _normal(_split_stem_of(folder)[0]) == _normal(top)]
     # Reading every RECORD takes long where much is installed, and most are called what they
     # contain.
     for folder in guesses:
-        if inside in _claimed_files(os.path.join(root, folder)) or top in _claimed_tops(
-            os.path.join(root, folder)
-        ):
+        if inside in _claimed_files(os.path.join(root, folder)) or top in _claimed_tops(os.path.join(root, folder)):
             return folder
-    claimants = [
-        folder
-        for folder in _metadata_folders(root)
-        if top in _claimed_tops(os.path.join(root, folder))
-    ]
+    claimants = [folder for folder in _metadata_folders(root) if top in _claimed_tops(os.path.join(root, folder))]
     for folder in claimants:
         files = _claimed_files(os.path.join(root, folder))
         if inside in files or any(file.startswith(inside + "/") for file in files):
@@ -240,9 +228,7 @@ def _claimed_files(folder: str) -> frozenset[str]:
     record = _read(os.path.join(folder, "RECORD"))
     if record:
         return frozenset(line.rsplit(",", 2)[0].strip('"') for line in record.splitlines() if line)
-    listed = _read(os.path.join(folder, "installed-files.txt")) or _read(
-        os.path.join(folder, "SOURCES.txt")
-    )
+    listed = _read(os.path.join(folder, "installed-files.txt")) or _read(os.path.join(folder, "SOURCES.txt"))
     return frozenset(listed.splitlines())
 
 
@@ -260,9 +246,7 @@ def _metadata(folder: str) -> tuple[tuple[str, str], ...]:
     name = "METADATA" if folder.endswith(".dist-info") else "PKG-INFO"
     text = _read(os.path.join(folder, name)) or (_read(folder) if os.path.isfile(folder) else "")
     headers = text.split("\n\n", 1)[0].splitlines()
-    pairs = (
-        line.split(":", 1) for line in headers if ":" in line and not line.startswith((" ", "\t"))
-    )
+    pairs = (line.split(":", 1) for line in headers if ":" in line and not line.startswith((" ", "\t")))
     return tuple((key.strip().lower(), value.strip()) for key, value in pairs)
 
 

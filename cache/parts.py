@@ -21,9 +21,7 @@ class Part:
 
     __slots__ = ("_source", "digest", "kind", "name")
 
-    def __init__(
-        self, name: str, kind: str, digest: Digest, source: str | Callable[[], str] = ""
-    ) -> None:
+    def __init__(self, name: str, kind: str, digest: Digest, source: str | Callable[[], str] = "") -> None:
         self.name = name
         self.kind = kind
         self.digest = digest

@@ -91,9 +91,7 @@ def reach(code: CodeType) -> Reach:
     """Read which names a function's code reaches; remembered as long as the code object lives."""
     found = _known.get(code)
     if found is None:
-        around: dict[str, Reference | None] = {
-            name: Reference("cell", name) for name in code.co_freevars
-        }
+        around: dict[str, Reference | None] = {name: Reference("cell", name) for name in code.co_freevars}
         reader = _Reader()
         reader.read(code, around)
         references = sorted(set(reader.references), key=repr)
@@ -109,9 +107,7 @@ class _Reader:
         self.mentions: set[str] = set()
 
     def read(self, code: CodeType, around: _Scope) -> None:
-        operations = [
-            operation for operation in meaningful_operations(code) if operation.name not in _PADDING
-        ]
+        operations = [operation for operation in meaningful_operations(code) if operation.name not in _PADDING]
         scope = self.scope(code, operations, around)
         index = 0
         extends = False
@@ -127,20 +123,15 @@ class _Reader:
                 attributes = (*reference.attributes, reference.literal)
                 self.mention(reference.literal)
                 reference = reference._replace(attributes=attributes, literal=None)
-            extends = (
-                reference.kind == "global"
-                and reference.name == "getattr"
-                and not reference.attributes
-            )
+            extends = reference.kind == "global" and reference.name == "getattr" and not reference.attributes
             self.references.append(reference)
             index = following
 
-    def reference(
-        self, operations: list[Operation], index: int, scope: _Scope
-    ) -> tuple[Reference | None, int]:
+    def reference(self, operations: list[Operation], index: int, scope: _Scope) -> tuple[Reference | None, int]:
         operation = operations[index]
         if operation.name in _GLOBAL_LOADS:
-            self.mention(operation.operand)
+            if not operation.operand.startswith("__"):  # __name__ alone is the module's
+                self.mention(operation.operand)
             start: Reference | None = Reference("global", operation.operand)
         elif operation.name in _GLOBAL_WRITES:
             return Reference("global", operation.operand), index + 1
@@ -188,9 +179,7 @@ class _Reader:
             if variable is not None and writes[variable] == 1 and variable not in around:
                 scope[variable] = imported
             else:
-                self.references.append(
-                    imported
-                )  # who uses it, and how, can't be told: it counts whole
+                self.references.append(imported)  # who uses it, and how, can't be told: it counts whole
         return scope
 
 
@@ -212,9 +201,7 @@ def _imports(operations: list[Operation]) -> Iterator[tuple[str | None, Referenc
         if operation.name != "IMPORT_NAME":
             continue
         level, names = operations[index - 2].operand, operations[index - 1].operand
-        module = Reference(
-            "import", operation.operand, level=level if isinstance(level, int) else 0
-        )
+        module = Reference("import", operation.operand, level=level if isinstance(level, int) else 0)
         following = index + 1
         if not names:
             is_renamed = operations[following].name == "IMPORT_FROM"
