@@ -15,9 +15,7 @@ from dagger.core.workspace import declared_paths
 from dagger.errors import RefusedError
 
 
-def check(
-    tasks: Sequence[AbstractTask], places: Places, supply: Mapping[str, float], cache: str
-) -> None:
+def check(tasks: Sequence[AbstractTask], places: Places, supply: Mapping[str, float], cache: str) -> None:
     """Look a whole workflow over.
 
     Args:
@@ -105,8 +103,7 @@ def _sources(
                     )
                 elif not os.path.exists(places.absolute(datum.pointer)):
                     yield (
-                        f"task {task.identifier!r}: input {place!r}: there is no file {datum.pointer} "
-                        f"in {places.root}"
+                        f"task {task.identifier!r}: input {place!r}: there is no file {datum.pointer} in {places.root}"
                     )
 
 
@@ -140,9 +137,7 @@ def _fits(task: AbstractTask) -> Iterator[str]:
     for name, datum in task.inputs.items():
         for place, member in members(name, datum):
             form = task.input_form
-            if isinstance(form, InputForm) and not converter_registry.has_converter(
-                type(member), form
-            ):
+            if isinstance(form, InputForm) and not converter_registry.has_converter(type(member), form):
                 yield (
                     f"{who}: input {place!r} is a {type(member).__name__}, which cannot be given as "
                     f"{'a path' if form is InputForm.FILEPATH else 'an object'}"

@@ -183,8 +183,7 @@ def output_file(task: str, name: str, path: object) -> FileDatum:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise DeclarationError(
-            f"task {task!r}: output {name!r} is a {type(path).__name__}; "
-            "give a path, a FileDatum, or None for a value"
+            f"task {task!r}: output {name!r} is a {type(path).__name__}; give a path, a FileDatum, or None for a value"
         )
     datum = FileDatum()
     datum.populate(path)

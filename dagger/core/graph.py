@@ -24,7 +24,7 @@ class Slot:
         manifest: Its ingredients, known once everything upstream is settled.
         reasons: Why it runs.
         length: Seconds from its start to the end of the run, by remembered times.
-        seen: When the records were made that its look-up saw.
+        seen: When the records were made that its look-up saw; None where records do not matter.
         attempt: How often it was launched.
         suspect: Whether it may be the one that killed a worker.
         heals: The tasks that it is run again for, since what they took from it turned out damaged.
@@ -66,7 +66,7 @@ class Slot:
         self.suspect = False
         self.notes: list[str] = []
         self.locks: list[Lock] | None = None
-        self.seen: frozenset[float] = frozenset()
+        self.seen: frozenset[float] | None = None
         self.report: TaskReport | None = None
 
     @property

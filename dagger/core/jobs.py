@@ -95,9 +95,7 @@ def run_job(job: Job) -> Outcome:
     seconds = time.perf_counter() - clock
     from dataclasses import replace
 
-    return replace(
-        outcome, started=started, seconds=seconds, log=read_tail(job.log), peak=peak_memory()
-    )
+    return replace(outcome, started=started, seconds=seconds, log=read_tail(job.log), peak=peak_memory())
 
 
 def _run(job: Job, load: object) -> Outcome:

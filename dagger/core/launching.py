@@ -103,9 +103,7 @@ class Launcher:
         from dagger.core.shipping import ship
 
         here = self.workers.here
-        classes = tuple(
-            sorted({name for datum in task.inputs.values() for name in self._classes(datum)})
-        )
+        classes = tuple(sorted({name for datum in task.inputs.values() for name in self._classes(datum)}))
         job = Job(
             task=task.identifier,
             body=b"" if here else self._body(task, classes),
@@ -141,9 +139,7 @@ class Launcher:
             self._bodies[memo] = shipped
         return self._bodies[memo]
 
-    def _script(
-        self, task: ScriptTask, inputs: dict[str, AbstractDatum], outputs: dict[str, AbstractDatum]
-    ) -> Work:
+    def _script(self, task: ScriptTask, inputs: dict[str, AbstractDatum], outputs: dict[str, AbstractDatum]) -> Work:
         bare = bare_task(task)
         assert isinstance(bare, ScriptTask)
         bare.inputs, bare.outputs = inputs, outputs
@@ -165,17 +161,13 @@ class Launcher:
                 )
                 said = read_tail(log)
                 if end.exit_code != 0:
-                    failure = Failure(
-                        "script", f"the script {end.describe()}", log=said, log_path=log
-                    )
+                    failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
                     return Outcome(failure=failure, started=started, seconds=end.seconds, log=said)
                 stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
             except Exception as error:
                 return Outcome(failure=failure_of(error), started=started)
             _forget(log)
-            return Outcome(
-                outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss
-            )
+            return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
 
         return lambda done: self.shells.submit(run, done)
 
@@ -184,14 +176,10 @@ class Launcher:
         bare = copy(datum)
         bare.parents = []
         if isinstance(bare, DatumList):
-            bare.datums = [
-                self._bare(f"{name}[{index}]", member) for index, member in enumerate(bare.datums)
-            ]
+            bare.datums = [self._bare(f"{name}[{index}]", member) for index, member in enumerate(bare.datums)]
         elif isinstance(bare, MemoryDatum):
             output = self.made.get(datum) or self._source(name, datum)
-            bare._pointer = StoredValue(
-                str(self.cache.blobs.directory), output.content, output.inline
-            )
+            bare._pointer = StoredValue(str(self.cache.blobs.directory), output.content, output.inline)
         elif isinstance(bare, FileDatum):
             bare._pointer, bare.root = self.places.shown(datum.pointer), None
         return bare

@@ -29,21 +29,20 @@ class Found:
         record: The one that holds, or None: the task must run.
         missing: Whether output files have to be put back.
         reasons: Why it must run, or which outputs are missing.
-        seen: When the records that were looked at were made, so that a newer one is noticed.
+        seen: When the records that were looked at were made, so that a newer one is noticed; None where records do
+            not matter.
     """
 
     record: Record | None
     missing: bool
     reasons: tuple[Reason, ...]
-    seen: frozenset[float] = frozenset()
+    seen: frozenset[float] | None = None
 
 
 class Lookup:
     """Looks tasks up, for one run."""
 
-    def __init__(
-        self, cache: Cache, places: Places, walker: Walker, workspace: Workspace, mend: Mend
-    ) -> None:
+    def __init__(self, cache: Cache, places: Places, walker: Walker, workspace: Workspace, mend: Mend) -> None:
         self.cache = cache
         self.places = places
         self.walker = walker
@@ -85,11 +84,9 @@ class Lookup:
             seen,
         )
 
-    def published(self, manifest: Manifest, seen: frozenset[float]) -> bool:
+    def published(self, manifest: Manifest, seen: frozenset[float] | None) -> bool:
         """Tell whether another manager has filed a record since a look-up."""
-        if not manifest.key:
-            return False
-        return any(record.started not in seen for record in self.cache.records(manifest.key))
+        return seen is not None and any(record.started not in seen for record in self.cache.records(manifest.key))
 
     def restore(self, task: AbstractTask, record: Record) -> None:
         """Put the output files of a record back.
@@ -125,17 +122,11 @@ class Lookup:
 
     def stored(self, datum: AbstractDatum, output: Output) -> StoredValue:
         """Return the value of an output as it lies in the store."""
-        return StoredValue(
-            self.cache.blobs.directory, output.content, output.inline, lambda: self.mend(datum)
-        )
+        return StoredValue(self.cache.blobs.directory, output.content, output.inline, lambda: self.mend(datum))
 
     def lock(self, task: AbstractTask, manifest: Manifest) -> list[Lock] | None:
         """Hold a task's key and each of its output paths; None where another manager holds one of them."""
-        paths = [
-            self.places.real(path)
-            for datum in task.outputs.values()
-            for path in declared_paths(datum)
-        ]
+        paths = [self.places.real(path) for datum in task.outputs.values() for path in declared_paths(datum)]
         held: list[Lock] = []
         for name in sorted({it for it in (manifest.key, *paths) if it}):
             lock = self.cache.try_lock(name)

@@ -139,9 +139,7 @@ class Walker:
                 continue
             for place, member in members(name, datum):
                 yield from self._worth(place, member)
-                if isinstance(member, FileDatum) and not (
-                    form is InputForm.OBJECT and is_pickle(member)
-                ):
+                if isinstance(member, FileDatum) and not (form is InputForm.OBJECT and is_pickle(member)):
                     yield "input path", place, self.places.shown(member.pointer)
                 convert = _custom_converter(member, form)
                 if convert is not None:
@@ -166,11 +164,7 @@ class Walker:
         if isinstance(datum, MemoryDatum):
             instances: set[type] = set()
             digest = digest_value(datum.pointer, path=path, instances=instances)
-            return digest, tuple(
-                f"{cls.__module__}:{cls.__qualname__}"
-                for cls in instances
-                if is_own(cls.__module__)
-            )
+            return digest, tuple(f"{cls.__module__}:{cls.__qualname__}" for cls in instances if is_own(cls.__module__))
         datum.verify_available()
         return digest_value(datum.quickhash, path=path), ()
 

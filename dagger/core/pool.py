@@ -76,9 +76,7 @@ class Workers:
 
             self._life = ManagerLife()
             options = {"max_workers": self.jobs, "timeout": None, **self._options}
-            self._executor = ProcessPoolExecutor(
-                initializer=prepare_worker, initargs=(self._life.path,), **options
-            )
+            self._executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=(self._life.path,), **options)
         return self._executor
 
     def renew(self) -> None:

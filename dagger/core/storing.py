@@ -37,9 +37,7 @@ class Storer:
         self.places = places
         self.pickles = pickles
 
-    def store(
-        self, outputs: Mapping[str, AbstractDatum], returned: Mapping[str, object] | None
-    ) -> tuple[Output, ...]:
+    def store(self, outputs: Mapping[str, AbstractDatum], returned: Mapping[str, object] | None) -> tuple[Output, ...]:
         """File every output.
 
         Args:
@@ -52,10 +50,7 @@ class Storer:
         returned = returned or {}
         if unknown := set(returned) - set(outputs):
             raise TaskError(f"the task returned {sorted(unknown)}, which no output is named")
-        return tuple(
-            self._store(name, datum, returned.get(name), name in returned)
-            for name, datum in outputs.items()
-        )
+        return tuple(self._store(name, datum, returned.get(name), name in returned) for name, datum in outputs.items())
 
     def _store(self, name: str, datum: AbstractDatum, pointer: object, given: bool) -> Output:
         if isinstance(datum, FileGlob):
@@ -66,8 +61,7 @@ class Storer:
             datum.populate(pointer)
         if isinstance(datum, DatumList):
             items = tuple(
-                self._store(f"{name}[{index}]", member, None, False)
-                for index, member in enumerate(datum.datums)
+                self._store(f"{name}[{index}]", member, None, False) for index, member in enumerate(datum.datums)
             )
             digest = digest_text(" ".join(item.content for item in items))
             meaning = digest_text(" ".join(item.value or item.content for item in items))
@@ -148,9 +142,7 @@ class Storer:
     def _glob(self, name: str, datum: FileGlob) -> Output:
         found = matches(datum.pattern, self.places.root)
         if not found:
-            raise TaskError(
-                f"output {name!r}: the task ended well but no file matches {datum.pattern}"
-            )
+            raise TaskError(f"output {name!r}: the task ended well but no file matches {datum.pattern}")
         members = []
         for path in found:
             full = self.places.absolute(path)

@@ -54,9 +54,7 @@ class FunctionTask(AbstractTask):
         **options: Any,
     ) -> None:
         if not callable(function):
-            raise DeclarationError(
-                f"task {identifier!r}: the function is a {type(function).__name__}, not callable"
-            )
+            raise DeclarationError(f"task {identifier!r}: the function is a {type(function).__name__}, not callable")
         self.function = function
         super().__init__(identifier, inputs, outputs, dependencies, resources, **options)
 
@@ -123,9 +121,7 @@ class ScriptTask(AbstractTask):
         from dagger.core.script_text import dedent_script
 
         if not isinstance(script, str):
-            raise DeclarationError(
-                f"task {identifier!r}: the script is a {type(script).__name__}, not text"
-            )
+            raise DeclarationError(f"task {identifier!r}: the script is a {type(script).__name__}, not text")
         self.script = dedent_script(script)
         self.env = _names(identifier, "env", env)
         self.tools = _names(identifier, "tools", tools)
@@ -194,13 +190,9 @@ def body_of(task: AbstractTask) -> Body:
     return partial(run_custom, bare_task(task))
 
 
-def run_function(
-    function: Callable[..., Any], inputs: Inputs, outputs: Outputs
-) -> Mapping[str, object]:
+def run_function(function: Callable[..., Any], inputs: Inputs, outputs: Outputs) -> Mapping[str, object]:
     """The body of a `FunctionTask`."""
-    collected = {
-        name: converter_registry.convert(datum, InputForm.OBJECT) for name, datum in inputs.items()
-    }
+    collected = {name: converter_registry.convert(datum, InputForm.OBJECT) for name, datum in inputs.items()}
     return call_function(function, collected, outputs)
 
 
@@ -233,9 +225,7 @@ def bare_datum(datum: AbstractDatum) -> AbstractDatum:
     return bare
 
 
-def call_function(
-    function: Callable[..., Any], collected: Mapping[str, Any], outputs: Outputs
-) -> dict[str, object]:
+def call_function(function: Callable[..., Any], collected: Mapping[str, Any], outputs: Outputs) -> dict[str, object]:
     """Call a task's function and sort what it returns by output.
 
     Args:
@@ -252,9 +242,7 @@ def call_function(
     written = {name: datum for name, datum in outputs.items() if is_written(datum)}
     returned = function(
         **collected,
-        **{
-            name: converter_registry.convert(it, InputForm.FILEPATH) for name, it in written.items()
-        },
+        **{name: converter_registry.convert(it, InputForm.FILEPATH) for name, it in written.items()},
     )
     if returned is None:
         returned = {}
@@ -271,10 +259,7 @@ def call_function(
             *([f"has {_listed(extra)}, which no output is named"] if extra else []),
         ]
         raise TaskError(f"the dict that the function returned {' and '.join(faults)}")
-    return {
-        name: _settle(name, datum, returned.get(name), is_written(datum))
-        for name, datum in outputs.items()
-    }
+    return {name: _settle(name, datum, returned.get(name), is_written(datum)) for name, datum in outputs.items()}
 
 
 def is_written(datum: AbstractDatum) -> bool:

@@ -16,6 +16,7 @@ from dagger.abstract.helpers import (
     topological_order,
 )
 from dagger.cache import Cache
+from dagger.cache.records import Output
 from dagger.core import plain
 from dagger.core import session as sessions
 from dagger.core.checks import check
@@ -87,6 +88,7 @@ class WorkflowManager(AbstractManager):
         self._cache: Cache | None = None
         self._listeners = None if listeners is None else list(listeners)
         self._engine: Engine | None = None
+        self._made: dict[AbstractDatum, Output] = {}
         self._by_name: dict[str, AbstractTask] = {}
         session = sessions.current()
         if session is not None:
@@ -113,7 +115,7 @@ class WorkflowManager(AbstractManager):
         """Run what must run, take the rest from the cache.
 
         Args:
-            sync: Look at every source and output again first; False trusts what the data say.
+            sync: Look at every source and output again. False takes tasks that are COMPLETE as they are.
             keep_going: After a failure, run all that does not depend on it.
 
         Returns:
@@ -124,7 +126,7 @@ class WorkflowManager(AbstractManager):
             WorkflowError: A task failed; raised once nothing more can run.
             KeyboardInterrupt: After what was running is ended.
         """
-        report = self._run(self._wanted(), keep_going=keep_going)
+        report = self._run(self._wanted(), sync=sync, keep_going=keep_going)
         if report.failed:
             raise WorkflowError(report)
         return report
@@ -143,14 +145,15 @@ class WorkflowManager(AbstractManager):
         if task.identifier in wanted:
             return True
         real = {self.places.real(target) for target in wanted}
-        return any(
-            self.places.real(path) in real
-            for datum in task.outputs.values()
-            for path in declared_paths(datum)
-        )
+        return any(self.places.real(path) in real for datum in task.outputs.values() for path in declared_paths(datum))
 
     def _run(
-        self, slots: list[Slot], *, keep_going: bool, force: frozenset[str] = frozenset()
+        self,
+        slots: list[Slot],
+        *,
+        sync: bool = True,
+        keep_going: bool = False,
+        force: frozenset[str] = frozenset(),
     ) -> RunReport:
         session = sessions.current()
         jobs = self._jobs
@@ -162,7 +165,8 @@ class WorkflowManager(AbstractManager):
             force |= session.force
         check([slot.task for slot in slots], self.places, self.resources, str(self.cache.directory))
         for slot in slots:
-            slot.task.update_state(TaskState.WAITING)
+            if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
+                slot.task.update_state(TaskState.WAITING)
         self._by_name = {slot.name: slot.task for slot in slots}
         self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
         self.ready, self.running = [], []
@@ -176,7 +180,7 @@ class WorkflowManager(AbstractManager):
             executor=self._executor,
             executor_kwargs=self._executor_kwargs,
         )
-        self._engine = Engine(slots, self.cache, self.places, options, self._tell, self._mend)
+        self._engine = Engine(slots, self.cache, self.places, options, self._made, self._tell, self._mend)
         report = self._engine.run()
         if session is not None:
             session.reports.append(report)
@@ -188,10 +192,13 @@ class WorkflowManager(AbstractManager):
         slots = slots_of(topological_order(self.end_tasks))
         maker = next(slot for slot in slots if datum in slot.task.outputs.values())
         needed = _again(needed_for(slots, [maker]))
-        report = self._run(needed, keep_going=False, force=frozenset({maker.name}))
+        report = self._run(needed, force=frozenset({maker.name}))
         if report.failed:
             raise WorkflowError(report)
         return datum.pointer
+
+    def _knows(self, task: AbstractTask) -> bool:
+        return all(datum in self._made for datum in task.outputs.values())
 
     def _tell(self, event: Event) -> None:
         """Keep the sets that a manager shows, and pass the event on to whoever listens."""
@@ -218,7 +225,7 @@ class WorkflowManager(AbstractManager):
 
     def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
         supply = dict(self.resources)
-        chosen = []
+        chosen: list[AbstractTask] = []
         for task in ready:
             if len(self.running) + len(chosen) < (self._jobs or _cores()) and resources_available(
                 supply, task.resources
@@ -228,7 +235,7 @@ class WorkflowManager(AbstractManager):
         return chosen
 
     def _launch_task(self, task: AbstractTask) -> None:
-        self._run(_again(needed_for(slots_of(topological_order([task])), [])), keep_going=False)
+        self._run(slots_of(topological_order([task])), sync=False)
 
     def _get_running_task_state(self, task: AbstractTask) -> TaskState:
         return task.state

@@ -447,3 +447,32 @@ def test_refused_before_anything_runs(project):
         assert culprit in run.stderr
     assert "Traceback" not in run.stderr
     assert project.ran() == set()
+
+
+def test_a_forced_task_runs_and_what_follows_is_cut_off(project):
+    """-f runs a task whatever is known of it."""
+    project.write("pipeline.py", DIAMOND)
+    project.run("pipeline.py")
+    project.dagger("run", "-f", "t0", "pipeline.py")
+    assert project.ran() == {"t0"}
+    assert "forced" in project.tasks()[0]["reasons"]
+
+
+def test_sync_false_takes_complete_tasks_as_they_are(project):
+    """A second run in one process looks at nothing again when told so."""
+    project.write("in.txt", "one\n")
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FileDatum, ScriptTask, WorkflowManager
+        task = ScriptTask("copy", {"a": FileDatum(pointer="in.txt")}, {"b": "out.txt"}, script="cp {a} {b}")
+        manager = WorkflowManager(task)
+        manager.run()
+        open("in.txt", "w").write("two\\n")
+        assert manager.run(sync=False).up_to_date == ["copy"]
+        assert open("out.txt").read() == "one\\n"
+        assert manager.run().ran == ["copy"]
+        assert open("out.txt").read() == "two\\n"
+        """,
+    )
+    project.run("pipeline.py")
