@@ -1,0 +1,301 @@
+"""Where a shipped job lands in a worker: modules of its own, made for it and gone with it.
+
+A worker is warm: jobs run in it one after another. What `shipping.ship` sends is built anew for each job, inside a
+`Landing` that puts the job's modules into ``sys.modules`` (``__main__`` among them) and takes them out again, so that
+a filled ``lru_cache``, a counter in a module or a patched class of one job cannot be seen by the next.
+`process_state` does the same for what the process has beside modules. Not undone: what a task changes inside
+installed packages and the standard library.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any, ClassVar, NamedTuple
+
+from dagger.core.process_state import ProcessState
+from dagger.errors import TaskError
+
+FULL_COLLECTION_EVERY = 50
+
+
+class ModuleFrame(NamedTuple):
+    """What a module is, without what is in it.
+
+    Attributes:
+        name: As in ``sys.modules``; ``__main__`` stays.
+        file: Its ``__file__``, or None.
+        package: Its ``__package__``, or None.
+        path: Its ``__path__`` where it is a package.
+        documented: Its docstring.
+        has_spec: Whether it was imported; a script was not.
+        bound: Whether its package has it as an attribute.
+    """
+
+    name: str
+    file: str | None
+    package: str | None
+    path: tuple[str, ...] | None
+    documented: str | None
+    has_spec: bool
+    bound: bool
+
+
+class JobModule(ModuleType):
+    """A module as one job sees it: what the job's code reaches of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Say why a name is not there."""
+        own = self.__dict__
+        reason = own.get("__left_out__", {}).get(name)
+        if reason is not None:
+            raise AttributeError(
+                f"{own['__name__']}.{name} is not there in a task: {reason} cannot be sent to a worker; "
+                "make it inside the function"
+            )
+        raise AttributeError(f"module {own['__name__']!r} has no attribute {name!r} in this task")
+
+
+class Landing:
+    """One job's stay in this process; jobs do not overlap.
+
+    Attributes:
+        left_threads: Names of threads that the job left running, known once it is over.
+    """
+
+    current: ClassVar[Landing | None] = None
+    _jobs: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        self.modules: dict[str, JobModule] = {}
+        self.left_threads: tuple[str, ...] = ()
+
+    def __enter__(self) -> Landing:
+        if Landing.current is not None:
+            raise RuntimeError("a job has landed already")
+        Landing.current = self
+        self._threads = set(threading.enumerate())
+        self._state = ProcessState.take()
+        self._loaded = dict(sys.modules)
+        self._classes = _dynamic_classes()
+        # What lives before a job is set aside, so that collecting the job costs no more than what it made.
+        gc.freeze()
+        return self
+
+    def load(self, payload: bytes) -> Any:
+        """Build what `shipping.ship` sent; several payloads of one job share their modules.
+
+        Raises:
+            TaskError: It cannot be built here, as when a package is missing.
+        """
+        import io
+        import pickle
+
+        unpickler = pickle.Unpickler(io.BytesIO(payload))
+        try:
+            sys.path[:] = unpickler.load()
+            while (fill := unpickler.load()) is not None:
+                self._fill(*fill)
+            landed = unpickler.load()
+            while (fill := unpickler.load()) is not None:
+                self._fill(*fill)
+        except (ImportError, AttributeError) as error:
+            raise TaskError(f"the task's code cannot be loaded in a worker: {error}") from error
+        return landed
+
+    def _fill(self, module: JobModule, name: str, value: object, left_out: str | None) -> None:
+        if left_out is not None:
+            module.__dict__.setdefault("__left_out__", {})[name] = left_out
+        else:
+            module.__dict__.setdefault(name, value)
+
+    def module(self, frame: ModuleFrame) -> JobModule:
+        """Return this job's module of a name, made and put into ``sys.modules`` when first asked for."""
+        made = self.modules.get(frame.name)
+        if made is None:
+            made = self.modules[frame.name] = _make_module(frame)
+            sys.modules[frame.name] = made
+            parent, _, child = frame.name.rpartition(".")
+            if parent and frame.bound and parent in self.modules:
+                self.modules[parent].__dict__.setdefault(child, made)
+        return made
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name in _own_names(self._loaded):
+            sys.modules.pop(name, None)
+        for name, module in self._loaded.items():
+            if sys.modules.get(name) is not module:
+                sys.modules[name] = module
+        _forget_dynamic_classes(self._classes)
+        self._state.restore()
+        self.left_threads = tuple(
+            thread.name for thread in threading.enumerate() if thread not in self._threads
+        )
+        self.modules.clear()
+        del self._loaded, self._state, self._classes, self._threads
+        Landing.current = None
+        _collect()
+
+
+def job_module(*frame: Any) -> JobModule:
+    """Return a module of the job that is landing; a shipped pickle calls this."""
+    if Landing.current is None:
+        raise TaskError("a shipped task can be loaded only inside a Landing")
+    return Landing.current.module(ModuleFrame(*frame))
+
+
+def namespace(*frame: Any) -> dict[str, Any]:
+    """Return the globals of a module of the job that is landing; a shipped pickle calls this."""
+    return job_module(*frame).__dict__
+
+
+def installed_namespace(name: str) -> dict[str, Any]:
+    """Return the globals of an installed module; a shipped pickle calls this."""
+    from importlib import import_module
+
+    return import_module(name).__dict__
+
+
+def set_function(setter: Callable[[Any, Any], None], function: FunctionType, state: Any) -> None:
+    """Finish a function, without overriding what its module's namespace has already.
+
+    A second payload brings its own copies of the same globals, and all code of a job must see the same ones.
+    """
+    attributes, slots = state
+    for name, value in slots["__globals__"].items():
+        function.__globals__.setdefault(name, value)
+    setter(function, (attributes, {**slots, "__globals__": {}}))
+
+
+def empty_cache(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """Wrap a function in an ``lru_cache`` that has seen nothing yet; a shipped pickle calls this."""
+    from functools import lru_cache
+
+    return lru_cache(maxsize, typed)(function)
+
+
+def _make_module(frame: ModuleFrame) -> JobModule:
+    module = JobModule(frame.name, frame.documented)
+    if frame.file is not None:
+        module.__file__ = frame.file
+    module.__package__ = frame.package
+    if frame.path is not None:
+        module.__path__ = list(frame.path)
+    if frame.has_spec:
+        _give_spec(module, frame)
+    parent = frame.name.rpartition(".")[0]
+    if parent and parent not in sys.modules:
+        installed_namespace(parent)
+    return module
+
+
+def _give_spec(module: JobModule, frame: ModuleFrame) -> None:
+    from importlib.machinery import ModuleSpec
+    from importlib.util import spec_from_file_location
+
+    folders = None if frame.path is None else list(frame.path)
+    spec = None
+    if frame.file is not None:
+        spec = spec_from_file_location(frame.name, frame.file, submodule_search_locations=folders)
+    if spec is None:
+        spec = ModuleSpec(frame.name, None, origin=frame.file, is_package=folders is not None)
+        if folders is not None:
+            spec.submodule_search_locations = folders
+    module.__spec__ = spec
+    module.__loader__ = spec.loader
+
+
+def _own_names(former: dict[str, ModuleType]) -> Iterator[str]:
+    """Name the modules that must not outlive the job.
+
+    Own extension modules stay: most cannot be loaded a second time in one process. So do modules that an
+    installed package made up without a file (as six and Cython do), since the package keeps using them.
+    """
+    from dagger.cache.ownership import is_extension, is_own
+
+    for name, module in list(sys.modules.items()):
+        if former.get(name) is module:
+            continue
+        if isinstance(module, JobModule):
+            yield name
+        elif module is not None and is_own(module):
+            namespace = getattr(module, "__dict__", {})
+            if not is_extension(namespace) and not _is_made_up(name, namespace):
+                yield name
+
+
+def _is_made_up(name: str, namespace: dict[str, Any]) -> bool:
+    from dagger.cache.ownership import is_own
+
+    if namespace.get("__file__") or namespace.get("__path__") or namespace.get("__spec__"):
+        return False
+    top = name.partition(".")[0]
+    if top.startswith(("_cython", "cython_runtime")):
+        return True
+    return top != name and top in sys.modules and not is_own(sys.modules[top])
+
+
+def _dynamic_classes() -> set[str] | None:
+    """Ids of the classes that cloudpickle built in this process so far."""
+    trackers = _trackers()
+    return None if trackers is None else set(trackers)
+
+
+def _forget_dynamic_classes(former: set[str] | None) -> None:
+    """Make cloudpickle build a class anew when it arrives again; it would hand out the one that a job changed."""
+    trackers = _trackers()
+    if trackers is not None:
+        for each in [key for key in trackers if former is None or key not in former]:
+            trackers.pop(each, None)
+
+
+def _trackers() -> Any:
+    module = sys.modules.get("cloudpickle.cloudpickle")
+    return None if module is None else module._DYNAMIC_CLASS_TRACKER_BY_ID
+
+
+def _collect() -> None:
+    """Free what the job made, cycles too; now and then all that was ever set aside."""
+    Landing._jobs += 1
+    if Landing._jobs % FULL_COLLECTION_EVERY == 0:
+        gc.unfreeze()
+    gc.collect()
+
+
+def resolve(module: str, qualname: str) -> Any:
+    """Find an object by its name, in the job's modules first.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: It has no such name.
+    """
+    found: Any = sys.modules.get(module)
+    if found is None:
+        from importlib import import_module
+
+        found = import_module(module)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def is_inside() -> bool:
+    """Tell whether this process is running a job of a manager elsewhere."""
+    return Landing.current is not None
+
+
+def worker_directory() -> str:
+    """Return the working directory, or the root of the file system where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.sep
