@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dagger.cache import collect, rows
+from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
 from dagger.cache.disk_index import DiskIndex
 from dagger.cache.files import StatIndex
@@ -32,6 +32,7 @@ from dagger.cache.rows import StoredCode
 from dagger.cache.saved import move_beside, move_to_saved
 
 if TYPE_CHECKING:
+    from dagger.cache.collect import Damage, Summary
     from dagger.cache.fingerprints import Fingerprint
 
 
@@ -249,11 +250,13 @@ class Cache:
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def size(self) -> collect.Summary:
+    def size(self) -> Summary:
         """Count records, blobs and bytes."""
+        from dagger.cache import collect
+
         return collect.size(self.all_records(), self.blobs)
 
-    def gc(self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False) -> collect.Summary:
+    def gc(self, max_age: float | None = None, max_bytes: int | None = None, dry_run: bool = False) -> Summary:
         """Throw away records beyond the limits given, and blobs that no record names.
 
         ``saved/`` is never touched, nor what is younger than ten minutes: another manager may be
@@ -268,17 +271,22 @@ class Cache:
         Returns:
             What went, or would go.
         """
+        from dagger.cache import collect
+
         return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
 
-    def verify(self) -> list[collect.Damage]:
+    def verify(self) -> list[Damage]:
         """Read every row and every blob; drop what is damaged, and say what that was."""
+        from dagger.cache import collect
+
         found = []
         if isinstance(self._pending.index, DiskIndex) and (what := self._pending.index.check()):
             found.append(collect.Damage("index", self._pending.index.directory, what))
         return found + collect.verify(self._pending, self.blobs)
 
     def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
-        if not self._is_created:
+        # Also when somebody has deleted it since.
+        if not self._is_created or not os.path.isdir(self._layout.versioned):
             self._is_created = True
             try:
                 self._layout.create()

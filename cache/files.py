@@ -18,6 +18,7 @@ import time
 import msgspec
 import xxhash
 
+from dagger.cache.digests import digest_text
 from dagger.cache.filesystems import FileClock
 from dagger.cache.records import decode, encode
 from dagger.cache.streams import hash_descriptor
@@ -63,7 +64,9 @@ class StatIndex:
             CacheError: It is neither a file nor a directory.
         """
         path = path if path[:1] == "/" else os.path.abspath(path)
-        status = os.stat(path)
+        return self._digest_of(path, os.stat(path))
+
+    def _digest_of(self, path: str, status: os.stat_result) -> str:
         seen = self._seen.get(path)
         if seen is not None and _is_same(seen, status) and self._is_old(path, status):
             if seen.day != self._today:
@@ -75,16 +78,18 @@ class StatIndex:
         return self._digest(path)
 
     def digest_path(self, path: str) -> str:
-        """Return the digest of a file, or of a directory: names, contents, executable bits, links.
+        """Return the digest of a file and its executable bit, or of a directory: names, contents, bits, links.
 
         Raises:
             OSError: It is missing or cannot be read.
             CacheError: Links in it lead in a circle, or something in it is neither file, directory
                 nor link.
         """
-        if os.path.isdir(path):
+        path = path if path[:1] == "/" else os.path.abspath(path)
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             return digest_members(collect_members(path, self._digest_and_size))
-        return self.digest_file(path)
+        return with_bit(self._digest_of(path, status), bool(status.st_mode & stat.S_IXUSR))
 
     def note(self, path: str, digest: str, status: os.stat_result | None = None) -> None:
         """Learn a digest from somebody who has digested the file, if it can be relied on.
@@ -157,6 +162,11 @@ class StatIndex:
         racy_since = self._clock.racy_since(path, status.st_dev)
         self._racy_since[status.st_dev] = racy_since
         return racy_since
+
+
+def with_bit(content: str, executable: bool) -> str:
+    """Return what a file counts by, given its content's digest: a file that can be executed is another one."""
+    return digest_text(f"{content} executable") if executable else content
 
 
 def directory_listing_digest(path: str) -> str:

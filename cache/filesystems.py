@@ -44,15 +44,23 @@ NETWORK_KINDS = frozenset(
         "fuse.gcsfuse",
     ]
 )
+# Mounts of a host in its guest, which SQLite can be used on, but whose stamps are another clock's.
+FOREIGN_CLOCKS = NETWORK_KINDS | {"virtiofs", "vboxsf", "prl_fs", "drvfs", "fakeowner", "osxfs", "grpcfuse"}
 
 SECOND = 1_000_000_000
 _RACY = 2 * SECOND
-_RACY_NETWORK = 3600 * SECOND
+_RACY_FOREIGN = 3600 * SECOND
 
 
 def is_network(path: str) -> bool:
     """Whether ``path``, which need not exist, is on a network, as far as can be told."""
     return _kind(os.path.realpath(path)) in NETWORK_KINDS
+
+
+def _has_foreign_clock(path: str) -> bool:
+    """Whether the stamps of files may come from another machine's clock."""
+    kind = _kind(os.path.realpath(path))
+    return kind in FOREIGN_CLOCKS or kind.startswith("fuse")
 
 
 def _kind(path: str) -> str:
@@ -105,7 +113,7 @@ class FileClock:
         self._descriptor: int | None = None
         self._owner = 0
         self._device = -1
-        self._network: dict[int, bool] = {}
+        self._foreign: dict[int, bool] = {}
 
     def racy_since(self, path: str, device: int) -> int:
         """The stamp in nanoseconds from which on a file of ``device`` may still change unnoticed.
@@ -116,8 +124,8 @@ class FileClock:
         stamps of an hour ago are trusted.
         """
         now = self._touch()
-        if device != self._device and self._is_network(path, device):
-            return min(now, time.time_ns()) - _RACY_NETWORK
+        if device != self._device and self._is_foreign(path, device):
+            return min(now, time.time_ns()) - _RACY_FOREIGN
         return now - _RACY
 
     def _touch(self) -> int:
@@ -137,10 +145,10 @@ class FileClock:
         os.unlink(name)
         return descriptor
 
-    def _is_network(self, path: str, device: int) -> bool:
-        if device not in self._network:
-            self._network[device] = is_network(path)
-        return self._network[device]
+    def _is_foreign(self, path: str, device: int) -> bool:
+        if device not in self._foreign:
+            self._foreign[device] = _has_foreign_clock(path)
+        return self._foreign[device]
 
     def __del__(self) -> None:
         if self._descriptor is not None and self._owner == os.getpid():

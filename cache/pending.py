@@ -35,8 +35,7 @@ class Pending:
         self._recover = recover
         self._changes: dict[str, list[Change]] = {}
         self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
 
     def change(self, changes: Iterable[tuple[str, Change]]) -> None:
@@ -44,9 +43,9 @@ class Pending:
         with self._lock:
             for key, change in changes:
                 self._changes.setdefault(key, []).append(change)
-        self._wake.set()
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="dagger-index", daemon=True)
+                self._thread.start()
 
     def get(self, key: str) -> bytes | None:
         """Return a row as it will be."""
@@ -90,12 +89,11 @@ class Pending:
 
     def close(self) -> None:
         """Write what waits and let go of the index; it can be used again afterwards."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stopping.set()
-            self._wake.set()
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._hurry.set()
             thread.join()
-            self._stopping.clear()
+            self._hurry.clear()
         self.flush()
         self.index.close()
 
@@ -106,18 +104,15 @@ class Pending:
             self.index = self._recover(error)
             return work(self.index)
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="dagger-index", daemon=True)
-                self._thread.start()
-
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait()
-            self._stopping.wait(DELAY)
-            self._wake.clear()
+        """Write what waits; end when nothing does, so that an idle cache holds no thread."""
+        while True:
+            self._hurry.wait(DELAY)
             self.flush()
+            with self._lock:
+                if not self._changes:
+                    self._thread = None
+                    return
 
 
 def _apply(row: bytes | None, changes: Iterable[Change]) -> bytes | None:

@@ -614,3 +614,30 @@ def test_child_of_a_fork(disk: Cache) -> None:
     assert len(disk.records(KEY)) == 1
     disk.flush()
     assert len(reopened(disk).records(KEY)) == 1
+
+
+def test_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network, where SQLite is not safe, the index is kept locally, or the person is told."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("dagger.cache.layout.is_network", lambda path: "share" in path)
+    cache = Cache.open(tmp_path / "share" / ".dagger")
+    cache.add(record())
+    again = reopened(cache)
+    assert len(again.records(KEY)) == 1
+    assert not list((tmp_path / "share").rglob("cache.db"))
+    assert len(list((tmp_path / "home").rglob("cache.db"))) == 1
+    assert again.warnings == []
+    monkeypatch.setattr("dagger.cache.layout.is_network", lambda _: True)
+    assert "DAGGER_CACHE_DIR" in Cache.open(tmp_path / "share" / ".dagger").warnings[0]
+
+
+def test_idle_cache_holds_no_thread(disk: Cache) -> None:
+    """The thread that writes ends when all is written."""
+    disk.add(record())
+    disk.close()
+    disk.add(record("more"))
+    deadline = time.monotonic() + 10
+    while any(it.name == "dagger-index" for it in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(it.name == "dagger-index" for it in threading.enumerate())
+    assert len(Cache.open(disk.directory).records("more")) == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dagger.cache import streams
-from dagger.cache.files import StatIndex, directory_listing_digest
+from dagger.cache.files import StatIndex, directory_listing_digest, with_bit
 from dagger.cache.filesystems import SECOND, FileClock, is_network
 from dagger.errors import CacheError
 
@@ -232,6 +232,17 @@ class Edits(RuleBasedStateMachine):
 
 TestEdits = Edits.TestCase
 TestEdits.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_executable_file(tmp_path: Path) -> None:
+    """A file that can be executed is another than one that cannot, though its content is the same."""
+    index = StatIndex(str(tmp_path))
+    file = tmp_path / "a"
+    file.write_text("x")
+    assert index.digest_path(str(file)) == truth(file)
+    file.chmod(0o755)
+    assert index.digest_path(str(file)) == with_bit(truth(file), True) != truth(file)
+    assert index.digest_file(str(file)) == truth(file)
 
 
 def make_tree(folder: Path) -> Path:
