@@ -1,0 +1,289 @@
+"""How a worker process is set apart: from the terminal, from its manager's end, and one job from the next.
+
+`prepare_worker` runs once in each worker: a process group of its own, no standard input, and a thread that watches
+the manager. `capture_output`, `end_leftovers` and `peak_memory` stand around each job.
+
+A worker learns of its manager's end from a socket: the manager listens in a private folder and keeps each connection
+open, so that the kernel closes them when it is gone, however it went. A pipe would have to be inherited, which
+differs between start methods; the path of a socket can simply be sent. What holds the interpreter's lock for long (a
+C extension) delays the worker's own end until it lets go.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, send_group
+
+_LONGEST_SOCKET_PATH = 100
+_LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
+_TIME_TO_END = GRACE + 1.0
+_NUMBER = 8
+
+_prepared = False
+
+
+class ManagerLife:
+    """The manager's end of its workers' sockets.
+
+    Attributes:
+        path: Where workers connect.
+    """
+
+    def __init__(self) -> None:
+        self._folder = _private_folder()
+        self.path = os.path.join(self._folder, "life")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        self._listener.listen(128)
+        self._workers: dict[socket.socket, int] = {}
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._watch, name="dagger-life", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the workers: those that are still there end what they run, and then themselves."""
+        self._wake.close()
+        self._thread.join()
+        for connection in self._workers:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + _TIME_TO_END
+        for connection in list(self._workers):
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            with suppress(OSError):
+                connection.recv(1)  # nothing comes but the end
+            self._lose(connection)
+        self._listener.close()
+        self._woken.close()
+        with suppress(OSError):
+            os.unlink(self.path)
+            os.rmdir(self._folder)
+
+    def _watch(self) -> None:
+        from selectors import EVENT_READ, DefaultSelector
+
+        with DefaultSelector() as selector:
+            for each in (self._listener, self._woken):
+                selector.register(each, EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._woken:
+                        return
+                    if key.fileobj is self._listener:
+                        connection = self._accept()
+                        if connection is not None:
+                            selector.register(connection, EVENT_READ)
+                    else:
+                        assert isinstance(key.fileobj, socket.socket)
+                        selector.unregister(key.fileobj)
+                        self._lose(key.fileobj)
+
+    def _accept(self) -> socket.socket | None:
+        try:
+            connection = self._listener.accept()[0]
+            number = connection.recv(_NUMBER, socket.MSG_WAITALL)
+        except OSError:
+            return None
+        self._workers[connection] = int.from_bytes(number, "big")
+        return connection
+
+    def _lose(self, connection: socket.socket) -> None:
+        """A worker is gone: what its task started and it had no time to end must go too."""
+        connection.close()
+        _end_group_of(self._workers.pop(connection))
+
+
+def _end_group_of(pid: int) -> None:
+    if pid > 1 and pid != os.getpgrp():
+        send_group(pid, SIGKILL)
+
+
+def _private_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="dagger-")
+    if len(folder) > _LONGEST_SOCKET_PATH:  # the system takes no longer names for sockets
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="dagger-", dir="/tmp")
+    return folder
+
+
+def prepare_worker(path: str) -> None:
+    """Set this process up as a worker; it ends when the manager does.
+
+    Args:
+        path: The manager's `ManagerLife.path`.
+    """
+    global _prepared
+    with suppress(OSError):  # it may lead a session already
+        os.setpgid(0, 0)
+    # A handler, not SIG_IGN: that would be inherited by what tasks start.
+    signal.signal(signal.SIGINT, _leave_to_manager)
+    _close_input()
+    become_subreaper()
+    watch_manager(path)
+    _prepared = True
+
+
+def _leave_to_manager(_signal: int, _frame: object) -> None:
+    """The manager hears of an interrupt too, and decides."""
+
+
+def _close_input() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing != 0:
+        os.close(nothing)
+
+
+def watch_manager(path: str) -> None:
+    """End this process, with everything that it runs, as soon as the manager is gone.
+
+    Args:
+        path: The manager's `ManagerLife.path`.
+    """
+    parent = os.getppid()
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+        connection.sendall(os.getpid().to_bytes(_NUMBER, "big"))
+    except OSError:
+        os._exit(1)  # it went before this worker was up
+    connection.settimeout(_LOOK_AT_PARENT)
+    threading.Thread(target=_watch, args=(connection, parent), name="dagger-watch", daemon=True).start()
+
+
+def _watch(connection: socket.socket, parent: int) -> None:
+    while os.getppid() == parent:
+        try:
+            if not connection.recv(1):
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    # Nobody will take a result any more, and who is asked to end deserves no more time than a task that timed out.
+    with suppress(Exception):
+        end_descendants(os.getpid(), GRACE)
+    os.killpg(0, SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
+
+
+def end_leftovers() -> list[int]:
+    """End the processes that a job left running.
+
+    Does nothing in a process that is not dagger's own, whose children are somebody else's, and on systems that do not
+    tell what a process has started.
+
+    Returns:
+        The ids of what was ended.
+    """
+    if not _prepared:
+        return []
+    ended = end_descendants(os.getpid(), GRACE, keep=_helpers())
+    _forget_fork_server(ended)
+    return ended
+
+
+def _forget_fork_server(ended: list[int]) -> None:
+    """Tell `multiprocessing` that its fork server is gone: it trips over one that was ended behind its back.
+
+    Its own way to stop one waits for it, and that may be for ever.
+    """
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    server = None if module is None else module._forkserver
+    if server is not None and server._forkserver_pid in ended:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+
+
+def _helpers() -> list[int]:
+    """The process that `multiprocessing` tracks its resources with: it runs no code of the user's, and stays."""
+    module: Any = sys.modules.get("multiprocessing.resource_tracker")
+    pid = None if module is None else module._resource_tracker._pid
+    return [] if pid is None else [pid]
+
+
+@contextmanager
+def capture_output(path: str) -> Iterator[None]:
+    """Send all that is printed in here to a file: by Python, by C code, and by child processes.
+
+    File descriptors belong to the whole process, so outside its main thread this does nothing. Where the file cannot
+    be written, what is printed is lost.
+
+    Args:
+        path: The log; one that is there is replaced.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    streams = sys.stdout, sys.stderr
+    _flush(*streams)
+    former = os.dup(1), os.dup(2)
+    log = _open_log(path)
+    for number in (1, 2):
+        os.dup2(log, number)
+    os.close(log)
+    sys.stdout, sys.stderr = mine = _stream(1), _stream(2)
+    try:
+        yield
+    finally:
+        _flush(*mine, *streams)
+        sys.stdout, sys.stderr = streams
+        for number, copy in zip((1, 2), former, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _open_log(path: str) -> int:
+    # Appending, so that child processes with an offset of their own do not write over each other.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def _stream(number: int) -> Any:
+    return open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _flush(*streams: Any) -> None:
+    for stream in streams:
+        with suppress(Exception):  # a task may have closed it, or there never was one
+            stream.flush()
+    with suppress(Exception):
+        import ctypes
+
+        ctypes.CDLL(None).fflush(None)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process had at once since the last call, in bytes; 0 where unknown.
+
+    Only Linux lets a process start over; elsewhere it is the most since the process began.
+    """
+    try:
+        with open("/proc/self/status", "rb") as file:
+            peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))
+        with open("/proc/self/clear_refs", "wb") as file:
+            file.write(b"5")
+    except (OSError, StopIteration):
+        return _peak_so_far()
+    return peak
+
+
+def _peak_so_far() -> int:
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:
+        return 0
+    peak = getrusage(RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
