@@ -17,7 +17,7 @@ def annotation_text(value: object) -> str:
     if isinstance(value, str):
         return repr(value)
     if isinstance(value, type) and not isinstance(value, types.GenericAlias):
-        if ownership.is_own(value.__module__):
+        if ownership.is_own_class(value):
             return value.__qualname__
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, types.FunctionType):
@@ -35,7 +35,7 @@ def own_classes(value: object) -> Iterator[type]:
     while waiting:
         current = waiting.pop()
         if isinstance(current, type) and not isinstance(current, types.GenericAlias):
-            if ownership.is_own(current.__module__):
+            if ownership.is_own_class(current):
                 yield current
             continue
         if isinstance(current, (list, tuple)):

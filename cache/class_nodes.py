@@ -60,7 +60,7 @@ def fill_class(maker: NodeMaker, node: Node, cls: type) -> None:
         node.local = digest_text("extension member", cls.__qualname__)
         node.edges.append(Edge("extension", maker.node(extension, "")))
         return
-    if not ownership.is_own(cls.__module__):
+    if not ownership.is_own_class(cls):
         node.kind = "leaf"
         node.local = digest_text("leaf", f"{cls.__module__}.{cls.__qualname__}")
         distribution = ownership.distribution(cls.__module__)
@@ -103,6 +103,8 @@ class _ClassFiller:
 
     def annotations(self) -> None:
         found = vars(self.cls).get("__annotations__") or {}
+        if not isinstance(found, dict):
+            found = {}
         self.words.append([(name, annotation_text(value)) for name, value in found.items()])
         generic = vars(self.cls).get("__orig_bases__", ())
         self.words.append([annotation_text(base) for base in generic])

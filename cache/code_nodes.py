@@ -80,7 +80,7 @@ class NodeMaker:
             return self._fill_class, "class", (id(obj),)
         if isinstance(obj, types.ModuleType):
             return self._fill_module, "module", (id(obj),)
-        if kind is types.MethodType and _is_of_functions(obj):
+        if kind is types.MethodType and _is_own_method(obj):
             key = ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
             return self._fill_method, "leaf", key
         if _is_logger(obj):
@@ -257,7 +257,7 @@ def library_place(value: object) -> tuple[str, str] | None:
     user's, and often differs in each process.
     """
     name = type(value).__module__
-    if name == "builtins" or ownership.is_own(name):
+    if name == "builtins" or ownership.is_own_class(type(value)):
         return None
     while name:
         for key, held in list(vars(sys.modules[name]).items()) if name in sys.modules else ():
@@ -292,12 +292,11 @@ def _owner(builtin: types.BuiltinFunctionType) -> object:
     return None if isinstance(owner, types.ModuleType) else owner
 
 
-def _is_of_functions(method: object) -> bool:
-    """Tell whether a bound method's code is Python's and the user's, so that it is followed."""
+def _is_own_method(method: object) -> bool:
     function = getattr(method, "__func__", None)
-    if isinstance(function, types.FunctionType):
-        return ownership.is_own_namespace(function.__globals__)
-    return True
+    if not isinstance(function, types.FunctionType):
+        return False
+    return ownership.is_own_namespace(function.__globals__)
 
 
 def _is_logger(obj: object) -> bool:

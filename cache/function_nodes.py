@@ -351,7 +351,7 @@ def _is_own_code(value: object) -> bool:
     if isinstance(value, types.FunctionType):
         return ownership.is_own_namespace(value.__globals__)
     if isinstance(value, type):
-        return ownership.is_own(value.__module__)
+        return ownership.is_own_class(value)
     return False
 
 

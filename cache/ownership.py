@@ -11,12 +11,13 @@ that was rebuilt in a worker from its value has no module at all, only globals t
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from types import ModuleType
+from types import MethodDescriptorType, ModuleType, WrapperDescriptorType
 from typing import cast
 
 import xxhash
@@ -46,6 +47,29 @@ def is_own(module: str | ModuleType | None) -> bool:
             return is_own_namespace({"__name__": module})
         module = loaded
     return is_own_namespace(module.__dict__)
+
+
+def is_own_class(cls: type) -> bool:
+    """Tell whether a class is the user's own code.
+
+    Its module's name does not always tell: what exec defines in bare globals says it is a builtin,
+    and types of compiled libraries name modules that do not exist.
+    """
+    name: object = cls.__module__
+    if not isinstance(name, str):
+        return name is None
+    if name == "builtins":
+        return vars(builtins).get(cls.__name__) is not cls and _is_written_in_python(cls)
+    if not is_own(name):
+        return False
+    module = sys.modules.get(name)
+    is_placed = module is not None and bool(_location(module.__dict__))
+    return is_placed or _is_written_in_python(cls)
+
+
+def _is_written_in_python(cls: type) -> bool:
+    compiled = (MethodDescriptorType, WrapperDescriptorType)
+    return not any(isinstance(value, compiled) for value in vars(cls).values())
 
 
 def is_own_namespace(namespace: Mapping[str, object]) -> bool:
@@ -134,7 +158,7 @@ def _location(namespace: Mapping[str, object]) -> str:
 @cache
 def _is_own(name: str, location: str) -> bool:
     top = name.partition(".")[0]
-    if top == "dagger":
+    if top == "dagger" or top.startswith("_cython_"):  # where Cython keeps its own types
         return False
     if location in ("built-in", "frozen"):
         return False

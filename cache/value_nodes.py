@@ -32,7 +32,7 @@ def fill_value(maker: NodeMaker, node: Node, value: object) -> None:
 
     first = digest_value(value, path=node.name, code=discover, instances=classes)
     for cls in sorted(classes, key=lambda cls: (str(cls.__module__), cls.__qualname__)):
-        if ownership.is_own(cls.__module__):
+        if ownership.is_own_class(cls):
             node.edges.append(Edge("class", maker.node(cls, "")))
         else:
             maker.note_distribution(node, cls.__module__)
