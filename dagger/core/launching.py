@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers
 from dagger.core.report import Failure
 from dagger.core.storing import Storer
-from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of
+from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain
 from dagger.core.time_limit import was_reached
 from dagger.errors import UndigestibleError
 
@@ -111,7 +112,7 @@ class Launcher:
             root=self.places.root,
             blobs=str(self.cache.blobs.directory),
             log=self.log_of(task),
-            pickles=isinstance(task, FunctionTask),
+            pickles=is_plain(task),
             secret=self._secret if self.workers.controlled else b"",
             cache=str(self.cache.directory),
             timeout=task.timeout,
@@ -238,7 +239,5 @@ def _converters(inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputFo
 
 
 def _forget(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.remove(path)
-    except FileNotFoundError:
-        pass

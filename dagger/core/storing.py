@@ -8,19 +8,20 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
 
 from dagger.abstract import AbstractDatum, DatumList
 from dagger.cache.blobs import BlobStore
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
-from dagger.cache.records import Member, Output
+from dagger.cache.files import with_bit
+from dagger.cache.records import INLINE_LIMIT, Member, Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
 from dagger.core.places import Places
 from dagger.core.task import is_pickle, matches
 from dagger.errors import TaskError, UndigestibleError
-
-INLINE = 4096
 
 
 class Storer:
@@ -29,7 +30,7 @@ class Storer:
     Args:
         blobs: Where.
         places: Where paths lead.
-        pickles: Whether ``.pkl`` files were pickled by dagger, so that they count by their value.
+        pickles: Whether what is returned for a ``.pkl`` file is the value to pickle, not the path of a pickle.
     """
 
     def __init__(self, blobs: BlobStore, places: Places, *, pickles: bool) -> None:
@@ -56,7 +57,9 @@ class Storer:
         if isinstance(datum, FileGlob):
             return self._glob(name, datum)
         if isinstance(datum, FileDatum):
-            return self._file(name, datum, str(pointer) if given else str(datum.pointer), pointer)
+            if given and self.pickles and is_pickle(datum):
+                return self._pickle(name, datum, pointer)
+            return self._file(name, str(pointer if given else datum.pointer))
         if given:
             datum.populate(pointer)
         if isinstance(datum, DatumList):
@@ -77,19 +80,16 @@ class Storer:
         from dagger.cache import values
         from dagger.core.shipping import pickling
 
-        with (
-            pickling(name) as factory,
-            tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=self.blobs.scratch) as file,
-        ):
-            values.dump(value, factory, file)
-            size = file.tell()
-            file.seek(0)
-            inline = file.read() if size <= INLINE else None
-            if inline is not None:
-                content = digest_bytes(inline)
-            else:
-                content, size = self.blobs.put_stream(file)
-            classes = tuple(sorted(factory.classes))
+        inline: bytes | None = None
+        with pickling(name) as factory:
+            small = _Small()
+            try:
+                values.dump(value, factory, small)
+                inline = small.getvalue()
+                content, size = digest_bytes(inline), len(inline)
+            except _TooLarge:
+                content, size = self.blobs.put_with(lambda file: values.dump(value, factory, file))
+        classes = tuple(sorted(factory.classes))
         return Output(name, "value", content, meaning(value), size, inline=inline, classes=classes)
 
     def _handle(self, name: str, datum: AbstractDatum) -> Output:
@@ -105,7 +105,7 @@ class Storer:
             classes=kept.classes,
         )
 
-    def _file(self, name: str, datum: FileDatum, path: str, value: object) -> Output:
+    def _file(self, name: str, path: str) -> Output:
         full = self.places.absolute(path)
         try:
             status = os.stat(full)
@@ -117,27 +117,17 @@ class Storer:
         if path.endswith("/"):
             raise TaskError(f"output {name!r}: {path} is declared as a directory but is a file")
         member = self._member("", full, status)
-        value_digest: str | None = _file_meaning(member)
-        classes: tuple[str, ...] = ()
-        if self.pickles and is_pickle(datum):
-            value_digest, classes = self._pickled(full)
-        return Output(
-            name,
-            "file",
-            _file_meaning(member),
-            value_digest,
-            member.size,
-            members=(member,),
-            classes=classes,
-        )
+        counts = with_bit(member.digest, member.executable)
+        return Output(name, "file", member.digest, counts, member.size, members=(member,))
 
-    def _pickled(self, path: str) -> tuple[str | None, tuple[str, ...]]:
-        from dagger.core.shipping import load_pickle, pickling
+    def _pickle(self, name: str, datum: FileDatum, value: object) -> Output:
+        """Write a value as the pickle that a task declares; it counts by its meaning."""
+        from dagger.core.shipping import dump_pickle
 
-        value = load_pickle(path)
-        with pickling(path) as factory:
-            factory(io.BytesIO()).dump(value)
-            return meaning(value), tuple(sorted(factory.classes))
+        path = str(datum.pointer)
+        classes = dump_pickle(value, self.places.absolute(path), name=name)
+        kept = self._file(name, path)
+        return replace(kept, value=meaning(value), classes=tuple(sorted(classes)))
 
     def _glob(self, name: str, datum: FileGlob) -> Output:
         found = matches(datum.pattern, self.places.root)
@@ -147,7 +137,7 @@ class Storer:
         for path in found:
             full = self.places.absolute(path)
             members.append(self._member(path, full, os.stat(full)))
-        digest = digest_text("\n".join(f"{it.path}\0{_file_meaning(it)}" for it in members))
+        digest = digest_text("\n".join(f"{it.path}\0{with_bit(it.digest, it.executable)}" for it in members))
         size = sum(member.size for member in members)
         return Output(name, "glob", digest, digest, size, members=tuple(members))
 
@@ -156,13 +146,22 @@ class Storer:
         return Member(path, digest, size, bool(status.st_mode & stat.S_IXUSR))
 
 
-def _file_meaning(member: Member) -> str:
-    return member.digest
-
-
 def meaning(value: object) -> str | None:
     """Return a value's digest, or None where it has none (then it counts by its content)."""
     try:
         return digest_value(value)
     except UndigestibleError:
         return None
+
+
+class _TooLarge(Exception):  # noqa: N818  (never leaves this module)
+    """A value does not fit inside its record."""
+
+
+class _Small(io.BytesIO):
+    """Takes what may live inside a record, and no more."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > INLINE_LIMIT:
+            raise _TooLarge
+        return super().write(data)

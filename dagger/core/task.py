@@ -69,7 +69,14 @@ class FunctionTask(AbstractTask):
         return output_file(self.identifier, name, declared)
 
     def _run_logic(self, collected_inputs: dict[str, Any]) -> Mapping[str, object]:
-        return call_function(self.function, collected_inputs, self.outputs)
+        from dagger.core.shipping import dump_pickle
+
+        made = call_function(self.function, collected_inputs, self.outputs)
+        for name, datum in self.outputs.items():
+            if isinstance(datum, FileDatum) and is_pickle(datum):
+                dump_pickle(made[name], datum.location, name=name)
+                made[name] = datum.pointer
+        return made
 
     def _quickhash(self) -> object:
         from dagger.cache.fingerprints import fingerprint
@@ -185,9 +192,14 @@ def matches(pattern: str, root: str) -> list[str]:
 
 def body_of(task: AbstractTask) -> Body:
     """Return what a worker calls for a task: a callable over its data, free of the graph."""
-    if isinstance(task, FunctionTask) and type(task)._run_logic is FunctionTask._run_logic:
+    if isinstance(task, FunctionTask) and is_plain(task):
         return partial(run_function, task.function)
     return partial(run_custom, bare_task(task))
+
+
+def is_plain(task: AbstractTask) -> bool:
+    """Tell whether a task is just its function, with nothing of its own around it."""
+    return type(task)._run_logic is FunctionTask._run_logic
 
 
 def run_function(function: Callable[..., Any], inputs: Inputs, outputs: Outputs) -> Mapping[str, object]:
@@ -234,7 +246,7 @@ def call_function(function: Callable[..., Any], collected: Mapping[str, Any], ou
         outputs: Name to datum; for files that the function writes itself it is handed the path.
 
     Returns:
-        Name to pointer of each output; pickles are written by then.
+        Name to the value of each output, for a file that it wrote itself the path.
 
     Raises:
         TaskError: It returned something else than a dict with exactly the outputs' names.
@@ -259,7 +271,7 @@ def call_function(function: Callable[..., Any], collected: Mapping[str, Any], ou
             *([f"has {_listed(extra)}, which no output is named"] if extra else []),
         ]
         raise TaskError(f"the dict that the function returned {' and '.join(faults)}")
-    return {name: _settle(name, datum, returned.get(name), is_written(datum)) for name, datum in outputs.items()}
+    return {name: datum.pointer if name in written else returned[name] for name, datum in outputs.items()}
 
 
 def is_written(datum: AbstractDatum) -> bool:
@@ -272,17 +284,6 @@ def is_written(datum: AbstractDatum) -> bool:
 def is_pickle(datum: AbstractDatum) -> bool:
     """Tell whether a datum is a file that holds a pickled value."""
     return isinstance(datum, FileDatum) and str(datum.pointer).endswith(".pkl")
-
-
-def _settle(name: str, datum: AbstractDatum, value: object, written: bool) -> object:
-    if written:
-        return datum.pointer
-    if isinstance(datum, FileDatum):
-        from dagger.core.shipping import dump_pickle
-
-        dump_pickle(value, datum.location, name=name)
-        return datum.pointer
-    return value
 
 
 def _listed(names: Iterable[object]) -> str:
