@@ -158,8 +158,8 @@ def _generator(value: Any, _code: Code) -> Branch:
 
 
 def _bit_generator(value: Any, _code: Code) -> Branch:
-    # The seed sequence decides what spawned children will draw.
-    seed = getattr(value, "seed_seq", None) or getattr(value, "_seed_seq", None)
+    # The seed sequence decides what spawned children will draw. Numpy 1 does not pickle it, so no task sees it there.
+    seed = value.seed_seq if isinstance(value.__reduce__()[2], tuple) else None
     head = tag("bit generator", class_name(type(value)))
     return Branch(value, head, (value.state, seed), by_names(("state", "seed_seq")))
 

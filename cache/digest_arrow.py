@@ -49,8 +49,7 @@ def _feed(streams: Streams, chunk: Any, place: str) -> None:
     if types.is_run_end_encoded(kind):
         _feed(streams, compute.run_end_decode(chunk), f"{place}/decoded")
         return
-    if str(kind) in ("string_view", "binary_view"):
-        chunk = chunk.cast("large_" + str(kind).removesuffix("_view"))
+    chunk = _without_views(chunk)
     if chunk.null_count:
         nulls = compute.indices_nonzero(chunk.is_null()).cast("int64")
         _feed_fixed(streams, compute.add(nulls, before), place, "nulls")
@@ -66,7 +65,7 @@ def _feed(streams: Streams, chunk: Any, place: str) -> None:
         _feed(streams, chunk.flatten(), f"{place}/")
     elif types.is_map(kind):
         offsets = chunk.offsets
-        _feed_fixed(streams, compute.pairwise_diff(offsets).drop_null().cast("int64"), place, "lengths")
+        _feed_fixed(streams, compute.subtract(offsets[1:], offsets[:-1]).cast("int64"), place, "lengths")
         start, length = offsets[0].as_py(), offsets[-1].as_py() - offsets[0].as_py()
         _feed(streams, chunk.keys.slice(start, length), f"{place}/key")
         _feed(streams, chunk.items.slice(start, length), f"{place}/item")
@@ -77,6 +76,22 @@ def _feed(streams: Streams, chunk: Any, place: str) -> None:
         streams.objects.extend(chunk.to_pylist())
     else:
         _feed_plain(streams, chunk, place)
+
+
+def _without_views(chunk: Any) -> Any:
+    """A chunk of views, which not all of pyarrow's functions take, as one of offsets."""
+    arrow = sys.modules["pyarrow"]
+    name = str(chunk.type).partition("<")[0]
+    if name in ("string_view", "binary_view"):
+        kind = getattr(arrow, f"large_{name.removesuffix('_view')}")()
+    elif name in ("list_view", "large_list_view"):
+        kind = arrow.large_list(chunk.type.value_field)
+    else:
+        return chunk
+    try:
+        return chunk.cast(kind)
+    except arrow.ArrowNotImplementedError:
+        return arrow.array(chunk.to_pylist(), kind)
 
 
 def _feed_dictionary(streams: Streams, chunk: Any, place: str) -> None:

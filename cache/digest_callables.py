@@ -114,6 +114,7 @@ CALLABLES: dict[str, Opener] = {
     "functools.partial": _partial,
     "functools._lru_cache_wrapper": _by_code,
     "typing.TypeVar": _type_variable,
+    "builtins.NoDefaultType": lambda _value, _code: tag("no default"),
     "typing.ForwardRef": _name_only("forward reference", "__forward_arg__"),
     "annotationlib.ForwardRef": _name_only("forward reference", "__forward_arg__"),
 }

@@ -31,7 +31,9 @@ def _frame(value: Any, _code: Code) -> Branch:
 
 def _series(value: Any, _code: Code) -> Branch:
     streams = Streams()
-    for chunk in value.get_chunks():
+    # Early versions panic on the chunks of objects.
+    chunks = [value] if value.n_chunks() == 1 or value.dtype.base_type().__name__ == "Object" else value.get_chunks()
+    for chunk in chunks:
         _feed(streams, chunk, "")
     head = tag("polars series", class_name(type(value)), value.name, repr(value.dtype))
     parts = [Encoded(streams.encode()), *streams.objects]
@@ -92,8 +94,9 @@ def _feed_strings(streams: Streams, series: Any, place: str, kind: str) -> None:
             lengths = rows.str.len_bytes()
             data = rows.str.join("").item().encode()
         else:
-            lengths = rows.bin.size()
-            data = b"".join(rows.to_list())
+            items = rows.to_list()
+            lengths = sys.modules["polars"].Series(list(map(len, items)))
+            data = b"".join(items)
         _feed_lengths(streams, lengths, place)
         streams.feed(place, "values", data)
 

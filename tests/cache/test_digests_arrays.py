@@ -63,7 +63,8 @@ DIFFERENT: dict[str, Callable[[], list[object]]] = {
     "functions": lambda: [np.add, np.multiply, np.sum, np.mean, np.random.normal, np.random.uniform],
     "generators": lambda: [np.random.default_rng(1), np.random.default_rng(2), np.random.RandomState(1)],
     "drawn": lambda: [_drawn(0), _drawn(1), _drawn(2)],
-    "spawned": lambda: [_spawned(0), _spawned(1)],
+    # Numpy 1 loses the seed sequence in a pickle, so that no task could tell.
+    "spawned": lambda: [_spawned(count) for count in range(2 if np.__version__ >= "2" else 1)],
     "sparse": lambda: [kind([[0, 1], [2, 0]]) for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array)],
     "sparse values": lambda: [sparse.coo_array([[0, n]], dtype=kind) for n in (1, 2) for kind in ("i4", "f8")],
     "sparse shapes": lambda: [sparse.dok_array((2, n)) for n in (2, 3)],

@@ -103,7 +103,7 @@ PANDAS: dict[str, Make] = {
         pd.timedelta_range("1D", periods=2),
     ],
     "scalars": lambda: [
-        pd.Timestamp("2024"),
+        pd.Timestamp("2024").as_unit("ns"),
         pd.Timestamp("2024", tz="UTC"),
         pd.Timestamp("2024").as_unit("s"),
         datetime.datetime(2024, 1, 1),
@@ -157,7 +157,7 @@ POLARS: dict[str, Make] = {
         pl.DataFrame(),
         pl.DataFrame({"a": []}),
     ],
-    "numbers": lambda: [pl.Series([1, 2], dtype=getattr(pl, kind)) for kind in (*_WIDTHS, "Int128", "Object")],
+    "numbers": lambda: [pl.Series([1, 2], dtype=getattr(pl, kind)) for kind in (*_WIDTHS, "Object")],
     "missing": lambda: [
         pl.Series(items, dtype=pl.Int64)
         for items in ([0, 1], [None, 1], [1, None], [1], [None], [None, None], [], [1, None, None])
@@ -192,7 +192,7 @@ POLARS: dict[str, Make] = {
     "structs": lambda: [
         pl.Series([{"a": 1, "b": "x"}, None]),
         pl.Series([{"a": 1, "b": "y"}, None]),
-        pl.Series([{"a": 1, "b": "x"}, {"a": None, "b": None}]),
+        pl.Series([{"a": 1, "b": "x"}, {"a": None, "b": "y"}]),
         pl.Series([{"a": 1, "c": "x"}, None]),
     ],
     "times": lambda: [
