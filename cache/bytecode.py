@@ -32,6 +32,10 @@ _FUSED = {
 }
 _RENAMED = {
     "LOAD_FAST_BORROW": "LOAD_FAST",
+    # Which of the two ways to call a method is taken depends on the imports at the file's top.
+    "LOAD_METHOD": "LOAD_ATTR",
+    "CALL_METHOD": "CALL_FUNCTION",
+    "PUSH_NULL": "NOP",
     "POP_JUMP_FORWARD_IF_TRUE": "POP_JUMP_IF_TRUE",
     "POP_JUMP_BACKWARD_IF_TRUE": "POP_JUMP_IF_TRUE",
     "POP_JUMP_FORWARD_IF_FALSE": "POP_JUMP_IF_FALSE",
@@ -117,6 +121,21 @@ def decode(code: CodeType) -> list[Operation]:
     return found
 
 
+def stack_effects(code: CodeType) -> list[int]:
+    """By how much each of the instructions that `decode` gives lets the stack grow."""
+    found: list[int] = []
+    for _, _, number, argument in _raw(code.co_code):
+        halves = _FUSED.get(dis.opname[number])
+        if halves is not None:
+            found.extend(1 if half == "LOAD_FAST" else -1 for half in halves)
+        elif dis.opname[number] == "RETURN_CONST":
+            found.extend((1, -1))
+        else:
+            takes = number >= dis.HAVE_ARGUMENT
+            found.append(dis.stack_effect(number, argument if takes else None))
+    return found
+
+
 def _raw(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yield (offset with prefixes, offset, opcode, argument) without prefixes and inline caches."""
     extended = 0
@@ -161,7 +180,8 @@ class _Decoder:
         name, kind = _NAMES[number], _KINDS[number]
         if kind == "name":
             shift = _SHIFTS.get(number, 0)
-            extra = argument & ((1 << shift) - 1)
+            # The lowest bit says how a call is set up; of super, the other whether it has arguments.
+            extra = argument & 2 if shift == 2 else 0
             return Operation(name, kind, self.names[argument >> shift], extra)
         if kind == "local":
             return Operation(name, kind, self.variable(argument))

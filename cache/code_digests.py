@@ -14,7 +14,6 @@ file (what was loaded may be gone from the file, a worker has no file, a noteboo
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType
@@ -23,11 +22,14 @@ from weakref import WeakKeyDictionary
 
 import xxhash
 
-from dagger.cache.bytecode import Operation, decode
+from dagger.cache.bytecode import Operation, decode, stack_effects
 
-LOCAL_NAME_READERS = frozenset({"locals", "vars", "eval", "exec", "dir", "_getframe", "currentframe", "stack"})
-"""What can see the names of locals: they count in a function that mentions one of these."""
+FRAME_READERS = frozenset({"eval", "query", "evaluate", "sql", "execute"})
+"""Methods, as of pandas and duckdb, whose text may name variables of the function that calls them."""
 
+_NAME_READERS = frozenset({"locals", "vars", "eval", "exec", "dir", "stack"})
+_FRAMES = frozenset({"_getframe", "currentframe", "f_locals", "f_back"})
+GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _MEANINGFUL_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
 _OPTIMIZED = 0x1
 _SILENT = frozenset({"NOP", "MAKE_CELL", "COPY_FREE_VARS"})
@@ -275,7 +277,14 @@ def _parameter_count(code: CodeType) -> int:
 
 
 def _mentions_local_names(operations: list[Operation]) -> bool:
-    return any(operation.kind == "name" and operation.operand in LOCAL_NAME_READERS for operation in operations)
+    """Tell whether something here can see the names of locals, so that they count."""
+    names = {operation.operand for operation in operations if operation.kind == "name"}
+    if names.isdisjoint(_NAME_READERS | _FRAMES | FRAME_READERS):
+        return False
+    if not names.isdisjoint(_FRAMES | FRAME_READERS) or {"inspect", "stack"} <= names:
+        return True
+    loaded = {operation.operand for operation in operations if operation.name in GLOBAL_LOADS}
+    return not loaded.isdisjoint(_NAME_READERS)
 
 
 def _loads_closure(operation: Operation, cells: frozenset[str]) -> bool:
@@ -296,7 +305,7 @@ def _silent(operations: list[Operation], code: CodeType, annotations: bool) -> f
     if not code.co_flags & _OPTIMIZED:
         found.update(_class_clutter(operations))
     if any(isinstance(const, CodeType) for const in code.co_consts):
-        found.update(_function_clutter(operations, annotations))
+        found.update(_function_clutter(code, operations, annotations))
     return frozenset(found)
 
 
@@ -311,7 +320,7 @@ def _class_clutter(operations: list[Operation]) -> Iterator[int]:
             yield index
 
 
-def _function_clutter(operations: list[Operation], annotations: bool) -> Iterator[int]:
+def _function_clutter(code: CodeType, operations: list[Operation], annotations: bool) -> Iterator[int]:
     """Yield what loads a nested function's qualified name (3.10) and makes its annotations."""
     for index, operation in enumerate(operations):
         if operation.name != "MAKE_FUNCTION":
@@ -328,32 +337,24 @@ def _function_clutter(operations: list[Operation], annotations: bool) -> Iterato
                 yield following
             following += 1
         if flags & _ANNOTATION_FLAGS and not annotations:
-            yield from _annotation_span(operations, end - 1, flags)
+            yield from _annotation_span(code, operations, end - 1, flags)
 
 
-def _annotation_span(operations: list[Operation], code_index: int, flags: int) -> range:
+def _annotation_span(code: CodeType, operations: list[Operation], code_index: int, flags: int) -> range:
+    effects = stack_effects(code)
     end = code_index
     if flags & _CLOSURE_FLAG:
-        end = _start_of_value(operations, end)
-    return range(_start_of_value(operations, end), end)
+        end = _start_of_value(operations, effects, end)
+    return range(_start_of_value(operations, effects, end), end)
 
 
-def _start_of_value(operations: list[Operation], end: int) -> int:
+def _start_of_value(operations: list[Operation], effects: list[int], end: int) -> int:
     """Where the value on the stack at `end` begins to be made; `end` itself if that branches."""
     missing = 1
     index = end
     while missing and index:
         index -= 1
-        operation = operations[index]
-        if operation.target >= 0:
+        if operations[index].target >= 0:
             return end
-        missing -= _stack_effect(operation)
+        missing -= effects[index]
     return index
-
-
-def _stack_effect(operation: Operation) -> int:
-    number = dis.opmap[operation.name]
-    if number < dis.HAVE_ARGUMENT:
-        return dis.stack_effect(number)
-    argument = operation.operand if operation.kind == "plain" else operation.extra
-    return dis.stack_effect(number, argument)

@@ -10,6 +10,7 @@ A name bound by an import inside the function, and by nothing else, stands for w
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import CodeType
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from dagger.cache.bytecode import Operation
-from dagger.cache.code_digests import meaningful_operations
+from dagger.cache.code_digests import FRAME_READERS, GLOBAL_LOADS, meaningful_operations
 
 TOLD_BY_MENTION = {
     "docs": frozenset({"__doc__", "getdoc"}),
@@ -37,14 +38,13 @@ TOLD_BY_MENTION = {
 """What code that mentions one of these names can see of other code."""
 
 _MENTIONS = {name: aspect for aspect, names in TOLD_BY_MENTION.items() for name in names}
-_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _GLOBAL_WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _VARIABLE_LOADS = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 )
 _VARIABLE_WRITES = frozenset({"STORE_FAST", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF"})
-_ATTRIBUTE_LOADS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_PADDING = frozenset({"NOP", "PUSH_NULL", "SWAP", "ROT_TWO", "POP_TOP"})
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_PADDING = frozenset({"NOP", "SWAP", "ROT_TWO", "POP_TOP"})
 
 
 class Reference(NamedTuple):
@@ -126,10 +126,12 @@ class _Reader:
             extends = reference.kind == "global" and reference.name == "getattr" and not reference.attributes
             self.references.append(reference)
             index = following
+        if any(operation.operand in FRAME_READERS for operation in operations if operation.kind == "name"):
+            self.references.extend(_named_in_texts(code))
 
     def reference(self, operations: list[Operation], index: int, scope: _Scope) -> tuple[Reference | None, int]:
         operation = operations[index]
-        if operation.name in _GLOBAL_LOADS:
+        if operation.name in GLOBAL_LOADS:
             if not operation.operand.startswith("__"):  # __name__ alone is the module's
                 self.mention(operation.operand)
             start: Reference | None = Reference("global", operation.operand)
@@ -143,7 +145,7 @@ class _Reader:
             return None, index + 1
         attributes = list(start.attributes)
         following = index + 1
-        while following < len(operations) and operations[following].name in _ATTRIBUTE_LOADS:
+        while following < len(operations) and operations[following].name == "LOAD_ATTR":
             attributes.append(operations[following].operand)
             self.mention(operations[following].operand)
             following += 1
@@ -181,6 +183,13 @@ class _Reader:
             else:
                 self.references.append(imported)  # who uses it, and how, can't be told: it counts whole
         return scope
+
+
+def _named_in_texts(code: CodeType) -> Iterator[Reference]:
+    """Yield what constant texts may name: ``frame.query("size > @LIMIT")`` reads a global."""
+    for const in code.co_consts:
+        if isinstance(const, str):
+            yield from (Reference("global", name) for name in set(_IDENTIFIER.findall(const)))
 
 
 def _written(code: CodeType, operations: list[Operation]) -> Iterator[str]:

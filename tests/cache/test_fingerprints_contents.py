@@ -141,9 +141,7 @@ def test_sources(load):
         """
     )
     parts = parts_of(module.task)
-    assert parts["pipeline.helper"].source == (
-        "@functools.wraps(len)\ndef helper(x):\n    return x  # kept\n"
-    )
+    assert parts["pipeline.helper"].source == ("@functools.wraps(len)\ndef helper(x):\n    return x  # kept\n")
     assert parts["pipeline.Model"].source.startswith("class Model:\n    size = 1\n")
     assert parts["pipeline.TABLE"].source.startswith("[0, 1, 2,")
     assert len(parts["pipeline.TABLE"].source) < 1010
@@ -200,9 +198,7 @@ def test_reached(load):
 
 def test_module_reached_whole(load):
     """A module that is passed on is told as reached whole."""
-    module = load(
-        pipeline="import utils\ndef task(x): return getattr(utils, x)", utils="A = 1\nB = 2"
-    )
+    module = load(pipeline="import utils\ndef task(x): return getattr(utils, x)", utils="A = 1\nB = 2")
     found = fingerprint(module.task)
     assert found.reached["utils"] is None
     assert {part.name for part in found.parts} >= {"utils", "utils.A", "utils.B"}
@@ -231,9 +227,7 @@ def test_distribution_of_an_unloaded_module():
         print("scipy" in sys.modules)
     """
     pytest.importorskip("scipy")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
 
 
@@ -280,9 +274,7 @@ def test_global_without_a_digest(load, value, kind):
 
 def test_error_concerns_only_who_reaches_it(load):
     """One task's global without a digest does not touch another task of the same file."""
-    module = load(
-        pipeline="import threading\nL = threading.Lock()\ndef bad(): return L\ndef good(): return 1"
-    )
+    module = load(pipeline="import threading\nL = threading.Lock()\ndef bad(): return L\ndef good(): return 1")
     fingerprinter = Fingerprinter()
     with pytest.raises(UndigestibleError):
         fingerprinter.of(module.bad)

@@ -240,9 +240,7 @@ def test_worker(run, tmp_path, how):
         sent = run("pipeline.py", {**files, "pipeline.py": body + end})
         modules = "utils"
     else:
-        sent = run(
-            "import pipeline, ship\nship.ship(pipeline.task, 'job')", {**files, "pipeline.py": body}
-        )
+        sent = run("import pipeline, ship\nship.ship(pipeline.task, 'job')", {**files, "pipeline.py": body})
         modules = "utils,pipeline"
     (tmp_path / "utils.py").unlink()
     (tmp_path / "pipeline.py").unlink()
