@@ -17,7 +17,7 @@ is the same in each run.
 """
 
 # The bare C modules, on purpose: signal and socket would double the time that the guardian takes to start.
-import _signal as signal
+import _signal as signal  # type: ignore[import-not-found]
 import _socket as socket
 import marshal
 import os
@@ -26,10 +26,9 @@ import struct
 import sys
 import time
 import zlib
+from errno import EMFILE
 
-if (
-    __name__ == "__main__"
-):  # isolated, so that nothing in the folder can stand for a standard module
+if __name__ == "__main__":  # isolated, so that nothing in the folder can stand for a standard module
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
 from process_groups import (  # type: ignore[import-not-found]
@@ -49,9 +48,7 @@ HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (
 DESCRIPTORS_AT_ONCE = 200  # the kernel takes 253 in one message
 
 _MARK = "DAGGER_SCRIPT"
-_LINGER = (
-    0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
-)
+_LINGER = 0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
 _HOPELESS = 5.0  # seconds after SIGKILL; what is still there then sleeps in the kernel
 _LONGEST_ARGUMENT = 120_000  # Linux takes 128 KiB for one, whatever the limit for all
 _RESET = (
@@ -75,7 +72,7 @@ class Job:
         self.mark = ""
         self.started = time.monotonic()
         self.deadline = self.started + timeout if timeout else None
-        self.timed_out = self.interrupted = False
+        self.timed_out = self.interrupted = self.abandoned = False
         self.end: tuple[int, float, int] | None = None  # wait status, seconds, peak memory
         self.term_at: float | None = None
         self.kill_at: float | None = None
@@ -114,7 +111,6 @@ class Guardian:
                 self._leave()  # another process still holds a copy of the manager's socket
             self._reap()
             self._advance()
-        end_descendants(os.getpid(), GRACE)
 
     def _patience(self) -> float:
         """Seconds to sleep when nothing happens: short while something is being ended."""
@@ -140,10 +136,13 @@ class Guardian:
             self._interrupt(job)
 
     def _accept(self) -> None:
-        found = receive_descriptors(self.control, 1)
-        if not found:
+        try:
+            found = receive_descriptors(self.control, 1)
+        except EOFError:
             self._leave()
             return
+        if not found:
+            return  # no descriptor was free; that script's call sees its socket closed
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, found[0])
         try:
             self._start(connection)
@@ -154,8 +153,7 @@ class Guardian:
         size, count, timeout, grace = HEADER.unpack(receive(connection, HEADER.size))
         job = Job(connection, grace, timeout)
         try:
-            while len(job.descriptors) < count:
-                job.descriptors += receive_descriptors(connection, DESCRIPTORS_AT_ONCE)
+            self._take_descriptors(job, count)
             self._spawn(job, *marshal.loads(receive(connection, size)))
         except OSError as error:
             name = None if error.filename is None else os.fsdecode(error.filename)
@@ -168,9 +166,13 @@ class Guardian:
             return
         self._close(job)
 
-    def _spawn(
-        self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes], log: bytes
-    ) -> None:
+    def _take_descriptors(self, job: Job, count: int) -> None:
+        for start in range(0, count, DESCRIPTORS_AT_ONCE):
+            job.descriptors += receive_descriptors(job.connection, min(count - start, DESCRIPTORS_AT_ONCE))
+        if len(job.descriptors) < count:
+            raise OSError(EMFILE, "too many open files")
+
+    def _spawn(self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes], log: bytes) -> None:
         os.chdir(cwd)
         job.mark = self._mark(argv, cwd)
         env[_MARK.encode()] = job.mark.encode()
@@ -209,6 +211,7 @@ class Guardian:
         except OSError:
             said = b""
         if not said:
+            job.abandoned = True
             self.poll.unregister(job.connection.fileno())
         self._interrupt(job)
 
@@ -270,11 +273,7 @@ class Guardian:
     def _left(self, job: Job) -> list[int]:
         """Lists what there is of a script; a group's members elsewhere than on Linux are not listed."""
         roots = [] if job.end is not None else [job.pid]
-        roots += [
-            child
-            for child in children(os.getpid())
-            if child not in self.running and self._owns(job, child)
-        ]
+        roots += [child for child in children(os.getpid()) if child not in self.running and self._owns(job, child)]
         return [pid for root in roots for pid in (root, *descendants(root))]
 
     def _owns(self, job: Job, orphan: int) -> bool:
@@ -296,10 +295,8 @@ class Guardian:
         answer(job.connection, ("ended", code, job.timed_out, job.interrupted, seconds, peak))
         self.running.pop(job.pid, None)
         del self.jobs[job.connection.fileno()]
-        try:
+        if not job.abandoned:
             self.poll.unregister(job.connection.fileno())
-        except KeyError:
-            pass  # its manager had gone before
         self._close(job)
 
     def _close(self, job: Job) -> None:
@@ -316,13 +313,9 @@ def spawn(argv: list[bytes], env: dict[bytes, bytes], log: int) -> int:
         (os.POSIX_SPAWN_DUP2, log, 2),
     ]
     try:
-        return os.posix_spawnp(
-            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
-        )
+        return os.posix_spawnp(argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET)
     except NotImplementedError:  # a libc from before POSIX_SPAWN_SETSID
-        return os.posix_spawnp(
-            argv[0], argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET
-        )
+        return os.posix_spawnp(argv[0], argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET)
     except OSError as error:
         raise OSError(error.errno, error.strerror, argv[0]) from None
 
@@ -359,12 +352,12 @@ def receive(connection: socket.socket, size: int) -> bytes:
 
 
 def receive_descriptors(connection: socket.socket, most: int) -> list[int]:
-    """Reads one byte and the descriptors that came with it; empty at the end of the socket."""
+    """Reads one byte and the descriptors that came with it, as far as there was room; EOFError at the end."""
     size = struct.calcsize("i")
     try:
         said, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(most * size))
     except OSError:
-        return []
+        said, ancillary = b"", []
     found = [
         descriptor
         for level, kind, data in ancillary
@@ -373,10 +366,12 @@ def receive_descriptors(connection: socket.socket, most: int) -> list[int]:
     ]
     for descriptor in found:
         os.set_inheritable(descriptor, False)
-    return found if said else []
+    if not said:
+        raise EOFError
+    return found
 
 
-def answer(connection: socket.socket, said: tuple[object, ...]) -> None:
+def answer(connection: socket.socket, said: tuple[str | int | float | None, ...]) -> None:
     """Tells the manager something, if it still listens."""
     data = marshal.dumps(said)
     try:
@@ -392,7 +387,10 @@ def main() -> None:
     os.set_inheritable(control_descriptor, False)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     become_subreaper()
-    Guardian(control, int(sys.argv[2])).serve()
+    try:
+        Guardian(control, int(sys.argv[2])).serve()
+    finally:
+        end_descendants(os.getpid(), GRACE)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+
+TYPE_CHECKING = False  # typing and collections cost the guardian a third of its start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
 
 # By number: importing signal costs as much as all the rest of this module.
 SIGKILL = 9
@@ -158,9 +161,7 @@ def end_group(group: int, grace: float = GRACE) -> None:
     _end(left, tell, grace)
 
 
-def _end(
-    left: Callable[[], list[int]], tell: Callable[[Iterable[int], int], None], grace: float
-) -> list[int]:
+def _end(left: Callable[[], list[int]], tell: Callable[[Iterable[int], int], None], grace: float) -> list[int]:
     """Asks what is left to end, then makes it, looking anew each time since it may still be forking."""
     ended: dict[int, None] = {}
     start = time.monotonic()

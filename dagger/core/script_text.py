@@ -25,9 +25,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([^\W\d][\w-]*)\}|[{}]")
 _PLAIN = re.compile(r"(?!-)[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]", re.ASCII)
 _DOUBLE = re.compile(r'[\\"$`]')
-_RESERVED = frozenset(
-    "case coproc do done elif else esac fi for function if in select then time until while".split()
-)
+_RESERVED = re.compile(r"case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
 
 
 def dedent_script(script: str) -> str:
@@ -43,9 +41,7 @@ def dedent_script(script: str) -> str:
             margin = indent if margin is None else _common(margin, indent)
     width = len(margin or "")
     # An empty line may hold a part of the margin; spaces beyond it may be data, as in a quoted text.
-    cut = [
-        line[width:] if line.strip() else line[len(_common(line, margin or "")) :] for line in lines
-    ]
+    cut = [line[width:] if line.strip() else line[len(_common(line, margin or "")) :] for line in lines]
     while cut and not cut[0].strip():
         del cut[0]
     while cut and not cut[-1].strip():
@@ -115,9 +111,7 @@ def _read(script: str) -> tuple[list[str], list[Place]]:
             return match[0][0]
         number = script.count("\n", 0, match.start())
         line = script.split("\n")[number].strip()
-        raise RefusedError(
-            f"script line {number + 1}: {line}\n  a single {match[0]} here: {_DOUBLED}"
-        )
+        raise RefusedError(f"script line {number + 1}: {line}\n  a single {match[0]} here: {_DOUBLED}")
 
     text = _BRACES.sub(undouble, script)
     return text.split(MARK), find_places(text, names)
@@ -143,16 +137,10 @@ def _fill(place: Place, value: str | Sequence[str]) -> str:
                 raise _refused(
                     place,
                     f"{{{place.name}}} is {path!r}, which must be quoted, but {place.only_plain}; "
-                    + (
-                        f"set path={{{place.name}}} before, and use $path"
-                        if place.here_line
-                        else "rename it"
-                    ),
+                    + (f"set path={{{place.name}}} before, and use $path" if place.here_line else "rename it"),
                 )
         return " ".join(paths)
-    return " ".join(
-        _quoted(place, path, place.starts_word or number > 0) for number, path in enumerate(paths)
-    )
+    return " ".join(_quoted(place, path, place.starts_word or number > 0) for number, path in enumerate(paths))
 
 
 def _quoted(place: Place, path: str, starts_word: bool) -> str:
@@ -179,7 +167,7 @@ def _goes_bare(place: Place, path: str, starts_word: bool) -> bool:
     """Tells whether a path means itself without quotes: plain, and not taken for a part of the grammar."""
     if not _PLAIN.fullmatch(path) or place.after_name:
         return False
-    if starts_word and (path.isdigit() or "=" in path or path in _RESERVED):
+    if starts_word and (path.isdigit() or "=" in path or _RESERVED.fullmatch(path)):
         return False  # 2>out, name=value, done
     return not (place.in_braces and ("," in path or ".." in path))
 
@@ -196,9 +184,7 @@ def _check_delimiter(place: Place, filled: Sequence[str]) -> None:
     for number in range(line.count("\0")):
         line = line.replace("\0", filled[first + number], 1)
     if line == delimiter:
-        raise _refused(
-            place, f"this line would end the here-document, as it reads {delimiter!r} then"
-        )
+        raise _refused(place, f"this line would end the here-document, as it reads {delimiter!r} then")
 
 
 def _refused(place: Place, why: str) -> RefusedError:

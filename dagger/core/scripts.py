@@ -185,9 +185,7 @@ class ScriptRunner:
             with suppress(OSError):
                 connection.send(b"e")
 
-    def _open(
-        self, token: Hashable, request: bytes, descriptors: list[int], timeout: float
-    ) -> socket.socket | None:
+    def _open(self, token: Hashable, request: bytes, descriptors: list[int], timeout: float) -> socket.socket | None:
         """Opens a call's own socket and sends its request; None once `end_all` was called.
 
         All under the lock: a byte from `interrupt` must not come into the middle of a request.
@@ -218,17 +216,13 @@ class ScriptRunner:
                 self._forget()
             else:
                 return
-        raise TaskError(
-            "the guardian of the scripts ends as soon as it is started; its own words are above"
-        )
+        raise TaskError("the guardian of the scripts ends as soon as it is started; its own words are above")
 
     def _start(self) -> socket.socket:
         import subprocess
 
         if not sys.executable:
-            raise DaggerError(
-                "scripts need a Python to run their guardian, but sys.executable is empty"
-            )
+            raise DaggerError("scripts need a Python to run their guardian, but sys.executable is empty")
         ours, theirs = socket.socketpair()
         with theirs:
             command = [
@@ -266,14 +260,7 @@ class ScriptRunner:
     ) -> ScriptEnd:
         pid: int | None = None
         try:
-            said = _hear(connection)
-            if said[0] == "refused":
-                _, why, name = said
-                raise TaskError(
-                    f"{argv[0]} cannot be started: {why}" + (f": {name}" if name else "")
-                )
-            pid = said[1]
-            assert isinstance(pid, int)
+            pid = _pid_from(_hear(connection), argv[0])
             if on_start is not None:
                 on_start(pid)
             return _end_from(_hear(connection))
@@ -297,6 +284,15 @@ class ScriptRunner:
             if connection is not None:
                 connection.close()
         self.__init__(self._grace)  # type: ignore[misc]
+
+
+def _pid_from(said: tuple[object, ...], program: str) -> int:
+    if said[0] == "refused":
+        _, why, name = said
+        raise TaskError(f"{program} cannot be started: {why}" + (f": {name}" if name else ""))
+    pid = said[1]
+    assert isinstance(pid, int)
+    return pid
 
 
 def _end_from(said: tuple[object, ...]) -> ScriptEnd:

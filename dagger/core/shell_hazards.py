@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _ALWAYS = frozenset(["eval", "trap", "let", "alias", "ssh", "watch"])
-_DECLARES = frozenset(
-    ["declare", "typeset", "local", "export", "readonly", "unset", "read", "getopts"]
+_DECLARES = frozenset(["declare", "typeset", "local", "export", "readonly", "unset", "read", "getopts"])
+_INTERPRETER = re.compile(
+    r"(?:ba|da|k|z|fi)?sh|su|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby|node|nodejs|php|lua|julia|R|Rscript|octave|gnuplot"
 )
-_SHELLS = r"(?:ba|da|k|z|fi)?sh|su|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby|node|nodejs|php|lua|julia|R|Rscript|octave|gnuplot"
-_INTERPRETER = re.compile(_SHELLS)
 _PROGRAM_FOLLOWS = re.compile(r"-[A-Za-z]*[ceErp]|--(?:eval|command|print)")
 _OPTION_WITH_VALUE = frozenset(["-o", "+o", "-O", "-W", "-X", "-I", "-M"])
 _FILTERS = frozenset(["awk", "gawk", "mawk", "nawk", "sed", "gsed", "jq", "perl"])
@@ -28,7 +27,7 @@ _ASSIGNED = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 
 @dataclass
 class Word:
-    """A word of a command: its text without quotes, "\\0" for a placeholder, "\\1" for an expansion."""
+    """A word of a command: its text without quotes; NUL stands for a placeholder, SOH for an expansion."""
 
     text: str = ""
     places: list[int] = field(default_factory=list)
@@ -86,8 +85,6 @@ def _is_program(options: list[Word]) -> bool:
     if not options or not _PROGRAM_FOLLOWS.fullmatch(options[-1].text):
         return False
     values = [
-        each.text
-        for each, former in zip(options[1:], options, strict=False)
-        if former.text in _OPTION_WITH_VALUE
+        each.text for each, former in zip(options[1:], options, strict=False) if former.text in _OPTION_WITH_VALUE
     ]
     return all(word.text[:1] in "-+" or word.text in values for word in options if word.text)

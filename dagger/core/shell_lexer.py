@@ -25,9 +25,7 @@ _DEFAULT = re.compile(r":?[-+]")
 _REDIRECTION = re.compile(r"<<<|<>|[<>]&|>>|>\||&>>?|[<>]")
 _OPERATOR = re.compile(r";;&|;;|;&|&&|\|\||\|&|[;&|]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=", re.ASCII)
-_BEFORE_COMMAND = frozenset(
-    ["if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "coproc"]
-)
+_BEFORE_COMMAND = frozenset(["if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "coproc"])
 
 
 class Where(Enum):
@@ -91,9 +89,7 @@ def find_places(text: str, names: list[str]) -> list[Place]:
         number = text.count("\n", 0, reader.position)
         why = f"dagger loses track of the quotes at line {number + 1}: {lost or 'too deep'}"
         # From the first on: what was read before the loss may have been read wrongly as well.
-        found = {
-            place: each for place, each in reader.places.items() if each.where is not Where.COMMENT
-        }
+        found = {place: each for place, each in reader.places.items() if each.where is not Where.COMMENT}
         return [
             replace(found.get(number) or reader.place_at(number), only_plain=why, here_line=None)
             for number in range(len(names))
@@ -106,9 +102,7 @@ def find_places(text: str, names: list[str]) -> list[Place]:
 
 def _source_lines(text: str, names: list[str]) -> list[str]:
     pieces = text.split(MARK)
-    shown = pieces[0] + "".join(
-        f"{{{name}}}{piece}" for name, piece in zip(names, pieces[1:], strict=True)
-    )
+    shown = pieces[0] + "".join(f"{{{name}}}{piece}" for name, piece in zip(names, pieces[1:], strict=True))
     return [line.strip() for line in shown.split("\n")]
 
 
@@ -180,25 +174,17 @@ class _Reader:
 
     # Placeholders
 
-    def placeholder(
-        self, where: Where, word: Word, *, redirected: bool = False, only_plain: str = ""
-    ) -> None:
+    def placeholder(self, where: Where, word: Word, *, redirected: bool = False, only_plain: str = "") -> None:
         number = self.text.count(MARK, 0, self.position)
         only_plain = only_plain or self.only_plain
         if self.after_name and (only_plain or self.in_backticks):
-            self.refuse(
-                "the path would become a part of the variable's name; write ${{variable}}{NAME}"
-            )
-        one = {Where.DOUBLE: "double quotes", Where.SINGLE: "quotes", Where.ANSI: "quotes"}.get(
-            where, ""
-        )
+            self.refuse("the path would become a part of the variable's name; write ${{variable}}{NAME}")
+        one = {Where.DOUBLE: "double quotes", Where.SINGLE: "quotes", Where.ANSI: "quotes"}.get(where, "")
         if where is Where.BARE:
             assigned = _ASSIGNMENT.match(word.text)
             one = "a redirection" if redirected else "an assignment" if assigned else ""
             if re.match(r"[A-Za-z_]\w*\[[^\]]*$", word.text):
-                only_plain = (
-                    only_plain or "a subscript is arithmetic, which would run what is in it"
-                )
+                only_plain = only_plain or "a subscript is arithmetic, which would run what is in it"
         self.places[number] = replace(
             self.place_at(number),
             where=where,
@@ -323,7 +309,7 @@ class _Reader:
             cases.append("subject")
         elif step == "body" and command.first and plain == "esac":
             cases.pop()
-        opens = plain == "{" and command.words[0].text == "function"
+        opens = plain == "{" and [each.text for each in command.words[-3:-2]] == ["function"]
         command.first = opens or (command.first and plain in _BEFORE_COMMAND)
 
     def end_command(self, command: _Command, cases: list[str], grammar: bool) -> None:
@@ -463,9 +449,7 @@ class _Reader:
         former = self.end, self.in_backticks, self.only_plain
         escaped = "\\" in self.text[start:stop]
         if in_double or self.in_backticks or escaped:
-            self.only_plain = (
-                "it stands in backticks within quotes, or with backslashes; write $( )"
-            )
+            self.only_plain = "it stands in backticks within quotes, or with backslashes; write $( )"
         self.end, self.in_backticks = stop, True
         if escaped:
             while MARK in self.text[self.position : stop]:
@@ -483,9 +467,7 @@ class _Reader:
         self.skip()
         character = self.next()
         if character == MARK:
-            self.refuse(
-                "for the path write {NAME} without a dollar; for a variable of the shell, ${{NAME}}"
-            )
+            self.refuse("for the path write {NAME} without a dollar; for a variable of the shell, ${{NAME}}")
         if self.next(2) == "\\\n":
             raise _LostError("a $ at a line's end")
         if self.next(2) == "((":
@@ -585,9 +567,7 @@ class _Reader:
         self.skip(stripped)
         while self.next() and self.next() in " \t":
             self.skip()
-        found = self.match(
-            re.compile(r"""(?:[^\s\\'"`$<>();&|]|\\[^\n]|'[^'\n]*'|"[^"\\`$\n]*")+""")
-        )
+        found = self.match(re.compile(r"""(?:[^\s\\'"`$<>();&|]|\\[^\n]|'[^'\n]*'|"[^"\\`$\n]*")+"""))
         if MARK in found or self.next() == MARK:
             self.refuse("{NAME} stands where a here-document's end is named")
         if not found or self.text[self.position + len(found)] in "$`'\"\\":
@@ -620,8 +600,6 @@ class _Reader:
             self.position = self.text.index(MARK, self.position)
             self.placeholder(Where.BARE, Word(), only_plain="in a here-document it cannot be")
             shown = line.lstrip("\t") if document.stripped else line
-            self.places[each] = replace(
-                self.places[each], here_line=(document.delimiter, shown, number)
-            )
+            self.places[each] = replace(self.places[each], here_line=(document.delimiter, shown, number))
         self.position = min(stop + 1, self.end)
         return (line.lstrip("\t") if document.stripped else line) == document.delimiter

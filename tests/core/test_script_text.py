@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dagger.core.script_text import dedent_script, placeholders, render
 from dagger.errors import RefusedError
@@ -100,6 +101,7 @@ ARGUMENTS = {
     '"$(printf %s "{f}" "$(printf %s {f}; printf x)")"': "{}{}x",
     '"$(case a in (b) ;; a) printf %s {f}x;; esac)"': "{}x",
     '"$( # it\'s a ) comment\n printf %s {f}x)"': "{}x",
+    '"$(cat <<E >/dev/null\nit\'s )\nE\nprintf %s {f}x)"': "{}x",
     "x$((1 + (2)))\"{f}\"'$('": "x3{}$(",
     '"${{y%\\}}}}{f}"': "y{}",
     "${{y#'}}'}}{f}": "y{}",
@@ -123,7 +125,7 @@ COMMANDS = [
     "f() ( %s%n); f",
     "f()\n{{\n%s%e }}\nf",
     "case x in y|z) echo ')';; (x) %s%n;; esac",
-    "case x in\n  x) case y in y) %s%n ;; esac\n  ;;\n  (esac)  ;; \nesac",
+    "case x in\n  x) case y in y) %s%n ;; esac\n  ;;\n  (y)  ;; \nesac",
     "case $y in *) %s\nesac",
     ": $(true;%s%n)",
     ': "$(true&&%s%n)"',
@@ -131,13 +133,12 @@ COMMANDS = [
     "# it's \"unbalanced `\n%s",
     "cat <<'E' >/dev/null\nit's \"$( `\nE\n%s",
     "cat <<E >/dev/null\nit's \" (\nE\n%s",
-    ": $(cat <<E\nit's )\nE\n%s\n)",
     ": \"it's\" 'a\"b' \\\" \\' a\\\nb; %s",
     ": $((1 << 2)) ${{#y}} $# a#b ${{y:-it\\'s}}; %s",
     "true &&\n%s",
     'x="$y" ; %s # it\'s\n',
     ": >/dev/null 2>&1; %s",
-    "! true | false; %s",
+    "if ! false | false; then %s%e fi",
     ": `echo ok`; %s",
     ": \"`echo 'ok'`\"; %s",
     ": ${{y+`echo ')'`}} \"${{y+$(echo \\}} '}}')}}\"; %s",
@@ -160,11 +161,7 @@ BASH_COMMANDS = [
 def wrapped(outer: str, script: str) -> str:
     """Puts a command into another."""
     lines = "\n" in script or "#" in script
-    return (
-        outer.replace("%e", "\n" if lines else ";")
-        .replace("%n", "\n" * lines)
-        .replace("%s", script)
-    )
+    return outer.replace("%e", "\n" if lines else ";").replace("%n", "\n" * lines).replace("%s", script)
 
 
 def told(shell: str, script: str, folder: Path) -> list[str]:
@@ -210,7 +207,8 @@ def test_any_name_reaches_the_program_and_none_is_run(shell: str, tmp_path_facto
     script = f"say {template}"
     for _ in range(data.draw(st.integers(0, 3))):
         outer = data.draw(st.sampled_from(commands))
-        if not (outer.startswith("cat <<-") and "\n" in script):
+        here = "$(" in outer and "<<" in script  # bash 5.2 loses a ";" when it prints that for itself
+        if not here and not (outer.startswith("cat <<-") and "\n" in script):
             script = wrapped(outer, script)
     told_names = told(shell, render(script, {"f": name}), folder)
     assert told_names == [expected(arguments[template], name, template)], script
@@ -225,9 +223,7 @@ def test_each_hostile_name_in_each_place(shell: str, template: str, tmp_path: Pa
         for name in HOSTILE:  # not read alike, but nothing is run
             folder = tmp_path / str(HOSTILE.index(name))
             folder.mkdir()
-            subprocess.run(
-                [shell, "-c", "true " + render(template, {"f": name})], cwd=folder, check=False
-            )
+            subprocess.run([shell, "-c", "true " + render(template, {"f": name})], cwd=folder, check=False)
             assert not os.listdir(folder)
         return
     if pattern is None:
@@ -241,9 +237,7 @@ def test_each_hostile_name_in_each_place(shell: str, template: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(
-    "template", ["say `printf %s {f}`", "say \"`printf %s '{f}'`\"", 'say `printf %s "{f}"`']
-)
+@pytest.mark.parametrize("template", ["say `printf %s {f}`", "say \"`printf %s '{f}'`\"", 'say `printf %s "{f}"`'])
 def test_backticks_hand_on_the_name_or_refuse_it(shell: str, template: str, tmp_path: Path) -> None:
     """Within backticks a name is never run; outside of other quotes it is quoted through them."""
     for name in HOSTILE:
@@ -259,9 +253,7 @@ def test_backticks_hand_on_the_name_or_refuse_it(shell: str, template: str, tmp_
 
 def test_plain_paths_go_in_as_they_are() -> None:
     """What one reads in the log is what one wrote, unless a name needs quotes."""
-    text = render(
-        "sort {a} 'x/{a}' \"{a}\" > {b} # {a}", {"a": "../data/a_1%+@:,.csv", "b": "/tmp/out=1"}
-    )
+    text = render("sort {a} 'x/{a}' \"{a}\" > {b} # {a}", {"a": "../data/a_1%+@:,.csv", "b": "/tmp/out=1"})
     assert text == (
         "sort ../data/a_1%+@:,.csv 'x/../data/a_1%+@:,.csv' \"../data/a_1%+@:,.csv\" "
         "> '/tmp/out=1' # ../data/a_1%+@:,.csv"
@@ -274,9 +266,7 @@ def test_several_paths_are_quoted_each() -> None:
     assert render("cat {all} '{one}' {none}", values) == "cat 'a b' ./-n c 'x y' "
 
 
-@pytest.mark.parametrize(
-    "script", ['cat "{all}"', "cat '{all}'", "cat > {all}", "x={all}", "x=a{all} true"]
-)
+@pytest.mark.parametrize("script", ['cat "{all}"', "cat '{all}'", "cat > {all}", "x={all}", "x=a{all} true"])
 def test_several_paths_where_one_belongs_are_refused(script: str) -> None:
     """An assignment of two paths would run the second one."""
     with pytest.raises(RefusedError, match="room for one"):
@@ -360,7 +350,7 @@ def test_arguments_beside_a_program_are_fine(script: str) -> None:
 )
 def test_refusals_show_the_line_and_the_way_out(script: str, said: str) -> None:
     """A brace of the shell's own, and places where no path can stand, are refused with their line."""
-    with pytest.raises(RefusedError, match="script line [23]: ") as caught:
+    with pytest.raises(RefusedError, match=r"script line [23]: ") as caught:
         render(script, {"x": "plain"})
     assert said in str(caught.value)
 
