@@ -17,9 +17,7 @@ SOURCES = ["pyproject.toml", "README.md", "LICENSE", "dagger", "cache", "cli"]
 
 
 def call(*command: object, **options: object) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, **options
-    )
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -86,25 +84,20 @@ def test_every_room_and_the_types_are_installed(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
-def test_an_installed_dagger_runs_a_script(
-    installed: Path, outside: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_installed_dagger_runs_a_script(installed: Path, outside: dict[str, str], tmp_path: Path) -> None:
     """What was installed is what is imported, and both ways to run a script work with it."""
     shutil.copy(ROOT / "examples" / "diamond.py", tmp_path)
     options = {"cwd": tmp_path, "env": outside}
-    where = call(
-        installed / "python", "-c", "import dagger.cache; print(dagger.cache.__file__)", **options
-    )
+    where = call(installed / "python", "-c", "import dagger.cache; print(dagger.cache.__file__)", **options)
     assert Path(where.strip()).is_relative_to(installed.parent)
     assert "40" in call(installed / "python", "diamond.py", **options)
     assert "40" in call(installed / "dagger", "run", "diamond.py", **options)
 
 
-def test_the_command_tells_its_version(
-    wheel: Path, installed: Path, outside: dict[str, str]
-) -> None:
+def test_the_command_tells_its_version(wheel: Path, installed: Path, outside: dict[str, str], tmp_path: Path) -> None:
     """`dagger --version` and `python -m dagger --version` say the wheel's version."""
-    by_name = call(installed / "dagger", "--version", env=outside)
-    by_module = call(installed / "python", "-m", "dagger", "--version", env=outside)
+    options = {"cwd": tmp_path, "env": outside}
+    by_name = call(installed / "dagger", "--version", **options)
+    by_module = call(installed / "python", "-m", "dagger", "--version", **options)
     assert by_name == by_module
     assert wheel.name.split("-")[1] in by_name

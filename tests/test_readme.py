@@ -20,60 +20,71 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-def dagger(*words: str, cwd: Path, python: bool = False) -> list[str]:
-    """Run `dagger WORDS` or `python WORDS`; return the lines that it printed."""
-    command = [sys.executable, *([] if python else ["-m", "dagger"]), *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return (done.stdout + done.stderr).splitlines()
+def shell(command: str, folder: Path) -> list[str]:
+    """Run a command line in a folder; return the lines that a terminal would show."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DAGGER_")}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**kept, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()
 
 
 def without_times(lines: list[str]) -> list[str]:
     return [re.sub(r"[\d.]+ s\b", "0.00 s", line) for line in lines]
 
 
+def session() -> list[tuple[str, list[str]]]:
+    """Return the README's session: each command with the lines that it is shown to print."""
+    (shown,) = blocks("console")
+    parts = re.split(r"^\$ (.*)\n", shown, flags=re.MULTILINE)[1:]
+    return [(command, output.splitlines()) for command, output in zip(parts[::2], parts[1::2], strict=True)]
+
+
 @pytest.fixture
 def quick_start(tmp_path: Path) -> Path:
-    """Return a folder with the quick start's script and its text."""
+    """Return a folder with the quick start's script."""
     (code,) = blocks("python")
     assert len(code.splitlines()) <= 20
     (tmp_path / "quick.py").write_text(code)
-    (session, *_) = blocks("console")
-    for command in re.findall(r"^\$ (echo .*)$", session, re.MULTILINE):
-        subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     return tmp_path
 
 
 def test_quick_start_prints_what_is_shown(quick_start: Path) -> None:
     """The README's session is what a terminal shows, line by line, times apart."""
-    (session, *_) = blocks("console")
-    shown = re.split(r"^\$ (.*)\n", session, flags=re.MULTILINE)[1:]
-    for command, output in zip(shown[::2], shown[1::2], strict=True):
-        if command.startswith("dagger "):
-            printed = dagger(*command.split()[1:], cwd=quick_start)
-            assert without_times(printed) == without_times(output.splitlines())
+    for command, shown in session():
+        assert without_times(shell(command, quick_start)) == without_times(shown), command
 
 
 def test_quick_start_runs_both_ways_and_once(quick_start: Path) -> None:
     """`python quick.py` and `dagger run quick.py` do the same; the second finds nothing to do."""
-    assert "the" in dagger("quick.py", cwd=quick_start, python=True)
-    assert sum("nothing to do" in line for line in dagger("run", "quick.py", cwd=quick_start)) == 1
+    shell(session()[0][0], quick_start)
+    assert shell("python quick.py", quick_start)[-1] == "the"
+    line, word = shell("dagger run quick.py", quick_start)
+    assert "nothing to do" in line
+    assert word == "the"
 
 
 def test_the_second_run_prints_what_is_shown(tmp_path: Path) -> None:
     """The line that the README quotes for the second run is the very line, its time apart."""
     (shown,) = blocks("text")
     (tmp_path / "many.py").write_text(
-        "from dagger.core import *\n"
+        "from dagger.core import FunctionTask, MemoryDatum, WorkflowManager\n"
         "def one(x): return {'y': x}\n"
         "tasks = [FunctionTask(f't{n}', one, {'x': MemoryDatum(pointer=n)}, {'y': None})\n"
         "         for n in range(14)]\n"
         "WorkflowManager(tasks).run()\n"
     )
-    dagger("run", "many.py", cwd=tmp_path)
-    assert without_times(dagger("run", "many.py", cwd=tmp_path)) == without_times(
-        shown.splitlines()
-    )
+    shell("dagger run many.py", tmp_path)
+    printed = shell("dagger run many.py", tmp_path)
+    assert without_times(printed) == without_times(shown.splitlines())
 
 
 def test_the_two_commands_name_extras_that_exist() -> None:
@@ -87,11 +98,33 @@ def test_the_two_commands_name_extras_that_exist() -> None:
 
 
 def test_every_command_that_is_named_exists(tmp_path: Path) -> None:
-    """Each `dagger COMMAND` in the README has help."""
-    named = set(re.findall(r"`dagger (?:-C \S+ )?([a-z]+(?: [a-z]+\b(?!\.))?)", README))
-    assert named
-    for words in sorted(named):
-        assert dagger(*words.split(), "--help", cwd=tmp_path)
+    """Each `dagger COMMAND` in the README's table has help, and every command is in the table."""
+    table = README[README.index("| command | does |") : README.index("## What counts")]
+    named = set(re.findall(r"`dagger ((?:cache )?[a-z]+)", table))
+    named |= {f"cache {word}" for word in re.findall(r"`dagger cache.*?`, `(\w+)`, `(\w+)`", table)[0]}
+    for words in named:
+        assert shell(f"dagger {words} --help", tmp_path)
+    assert named == commands(tmp_path)
+
+
+def test_every_option_that_is_named_exists(tmp_path: Path) -> None:
+    """Each option in the README's table is in the help of that row's command."""
+    table = README[README.index("| command | does |") : README.index("## What counts")]
+    for words, row in re.findall(r"^\| `dagger ((?:cache )?[a-z]+)(.*)$", table, re.MULTILINE):
+        helped = " ".join(shell(f"dagger {words} --help", tmp_path))
+        for option in re.findall(r"`(-\w|--[a-z-]+)\b", row):
+            assert option in helped, f"dagger {words} {option}"
+
+
+def commands(folder: Path) -> set[str]:
+    """Return all commands, as in `run` and `cache gc`."""
+
+    def listed(words: str) -> list[str]:
+        lines = shell(f"dagger {words} --help", folder)
+        return [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line[2:3] > " "]
+
+    inner = {f"cache {word}" for word in listed("cache")}
+    return {word for word in listed("") if word != "cache"} | inner
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
