@@ -70,7 +70,7 @@ def tasks_of(case):
     return [FunctionTask(case["name"] + ".f", namespace["f" + suffix], inputs, {"y": None})]
 
 
-if __name__ == "__main__":
+def main():
     with open("cases.json") as file:
         cases = json.load(file)
     if os.environ.get("OTHER_ORDER"):
@@ -89,6 +89,9 @@ if __name__ == "__main__":
             shown[task.identifier] = {name: show(datum) for name, datum in task.outputs.items()}
     with open("shown.json", "w") as file:
         json.dump(shown, file)
+
+
+main()
 """
 
 
@@ -226,7 +229,7 @@ class Batch:
         env |= {
             "DAGGER_REPORT": str(reports),
             "PYTHONHASHSEED": hash_seed,
-            "PYTHONPATH": str(project / "site-packages"),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(project / "site-packages"), env.get("PYTHONPATH")])),
             "OTHER_ORDER": "1" if other_order else "",
         }
         for scenario in self.scenarios:

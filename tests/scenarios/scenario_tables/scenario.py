@@ -2,8 +2,8 @@
 
 A scenario owns a folder of the project with `steps.py` in it. That module defines either `f`, a
 function of `x` that returns ``{"y": ...}`` and becomes the task `f`, or a list `tasks`. `HERE` stands for the folder's
-name wherever it occurs, so that ``import HERE.helpers`` and ``"HERE/data.csv"`` work; tasks are named ``HERE.fit`` there
-and ``fit`` in the table.
+name wherever it occurs, so that ``import HERE.helpers`` and ``"HERE/data.csv"`` work; tasks are named ``HERE.fit``
+there and ``fit`` in the table.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Scenario:
         """Return `steps.py` for a namespace that it shares with other scenarios: its own names get its name behind."""
         text = self.text(edited=edited)
         for name in _own_names(text):
-            prefix = "" if len(name) > 1 else "(?![\"'])"  # the f of f"..." is no name
+            prefix = "" if name not in "frb" else "(?![\"'])"  # the f of f"..." is no name
             text = re.sub(rf"\b{name}\b{prefix}", f"{name}_{self.here}", text)
         return text
 
