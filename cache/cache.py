@@ -232,8 +232,12 @@ class Cache:
                 self._warn_unwritable(error)
         return move_beside(path)
 
+    def commit(self) -> None:
+        """Write the records and other rows that wait, so that other processes see them."""
+        self._pending.flush()
+
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, and what was learnt of files."""
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:

@@ -36,10 +36,15 @@ from dagger.errors import DaggerError, DamagedError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from dagger.cache.locks import Lock
+
 _PATIENCE = 0.05
+_GROUP = 0.3
+_MOST_HELD = 200
 _FIRST_BACK_OFF = 0.1
 _LONGEST_BACK_OFF = 60.0
 _MOST_CULPRITS = 5
+_MOST_FALSE_STARTS = 3
 
 _GOOD = {out.RAN, out.RESTORED, out.UP_TO_DATE}
 _FORESEEN = {out.WILL_RUN, out.MAY_RUN, out.WILL_RESTORE}
@@ -114,6 +119,9 @@ class Engine:
         self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException]] = queue.SimpleQueue()
         self._stopping = False
         self._measured = False
+        self._false_starts = 0
+        self._held: list[Lock] = []
+        self._commit_at = 0.0
 
     # The loop
 
@@ -134,6 +142,7 @@ class Engine:
         finally:
             self._workers.end()
             self._shells.end()
+            self._commit()
             self.cache.flush()
             self.report.seconds = time.perf_counter() - clock
         self._skip_the_rest()
@@ -155,7 +164,8 @@ class Engine:
 
     def _wait(self) -> None:
         """Take what has ended; with nothing to come before, until a delayed task is due."""
-        patience = max(0.0, self._later[0][0] - time.monotonic()) if self._later else None
+        dues = [*(when for when, _, _ in self._later[:1]), *([self._commit_at] if self._held else [])]
+        patience = max(0.0, min(dues) - time.monotonic()) if dues else None
         try:
             self._end(*self._ended.get(timeout=patience))
             while True:
@@ -164,6 +174,15 @@ class Engine:
             pass
         while self._later and self._later[0][0] <= time.monotonic():
             self._to_look.append(heappop(self._later)[2])
+        if self._held and (self._commit_at <= time.monotonic() or len(self._held) > _MOST_HELD):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Publish the records that wait, and only then let go of what kept other managers from their tasks."""
+        self.cache.commit()
+        for lock in self._held:
+            lock.release()
+        self._held.clear()
 
     def _delay(self, slot: Slot, seconds: float) -> None:
         heappush(self._later, (time.monotonic() + seconds, slot.index, slot))
@@ -321,8 +340,16 @@ class Engine:
             self._workspace.journal(datum, output)
         if manifest.key and slot.task.cache and not changed:
             self.cache.add(self._record(slot, outcome), manifest.code)
+            self._hold(slot)
         self._remember(slot, out.RAN)
         self._settle(slot, out.RAN, outcome)
+
+    def _hold(self, slot: Slot) -> None:
+        """Keep a slot's locks until its record is there for others to find."""
+        if not self._held:
+            self._commit_at = time.monotonic() + _GROUP
+        self._held += slot.locks or ()
+        slot.locks = None
 
     def _record(self, slot: Slot, outcome: Outcome) -> Record:
         manifest = slot.manifest
@@ -363,10 +390,11 @@ class Engine:
                 self._end(other, result)
         self._workers.renew()
         begun = [victim for victim in victims if self._launcher.has_begun(victim.task)]
+        self._false_starts = 0 if begun else self._false_starts + 1
         for victim in victims:
             self._ready.give_back(victim)
             victim.suspect = victim in begun and len(begun) > 1
-            if begun == [victim]:
+            if begun == [victim] or self._false_starts >= _MOST_FALSE_STARTS:
                 failure = self._launcher.death(victim.task, lost)
                 self._failed(victim, Outcome(failure=failure), failure)
             else:

@@ -225,7 +225,7 @@ class Launcher:
         elif status:
             told = f"its worker process exited with status {status[1]}"
         else:
-            told = "its worker process died"
+            told = "its worker process died, or could not start: see what it printed"
         return Failure("signal" if signals else "exit", told, log=read_tail(log), log_path=log)
 
 
