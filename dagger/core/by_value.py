@@ -30,7 +30,7 @@ _MADE_BY_CACHE = frozenset({"__wrapped__", "cache_parameters"})
 _one_at_a_time = threading.RLock()
 
 
-class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]  (cloudpickle has no types)
+class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles for a `Landing`.
 
     Attributes:
@@ -49,7 +49,9 @@ class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]  (cloudpickle 
             return self._function(obj)
         if issubclass(kind, ModuleType):
             return self._module(obj)
-        if issubclass(kind, type) or kind is TypeVar:
+        if issubclass(kind, type):
+            return self._class(obj)
+        if kind is TypeVar:
             _by_value(obj.__module__)
         elif kind is _CachedFunction and _is_own_function(obj):
             return self._cached_function(obj)
@@ -80,6 +82,14 @@ class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]  (cloudpickle 
             return make, arguments, state, None, None, partial(landing.set_function, setter)
         attributes, slots = state
         return make, arguments, (attributes, {**slots, "__globals__": {}}), None, None, setter
+
+    def _class(self, cls: type) -> Any:
+        _by_value(cls.__module__)
+        reduced = super().reducer_override(cls)
+        if not isinstance(reduced, tuple) or cls.__qualname__ == cls.__name__:
+            return reduced
+        make, arguments, state, _, _, setter = reduced
+        return make, arguments, state, None, None, partial(landing.set_class, setter, cls.__qualname__)
 
     def _module(self, module: ModuleType) -> Any:
         if not is_shipped(module):
@@ -143,11 +153,7 @@ def frame_of(module: ModuleType) -> ModuleFrame:
 
 def is_shipped(module: ModuleType) -> bool:
     """Tell whether a loaded module travels by value: it is own, and Python code."""
-    return (
-        sys.modules.get(module.__name__) is module
-        and is_own(module)
-        and not is_extension(vars(module))
-    )
+    return sys.modules.get(module.__name__) is module and is_own(module) and not is_extension(vars(module))
 
 
 def _home(namespace: dict[str, Any]) -> ModuleType | None:

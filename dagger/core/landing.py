@@ -10,7 +10,6 @@ installed packages and the standard library.
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -79,9 +78,9 @@ class Landing:
             raise RuntimeError("a job has landed already")
         Landing.current = self
         self._threads = set(threading.enumerate())
-        self._state = ProcessState.take()
+        self._state = ProcessState()
         self._loaded = dict(sys.modules)
-        self._classes = _dynamic_classes()
+        self._classes = _take_dynamic_classes()
         # What lives before a job is set aside, so that collecting the job costs no more than what it made.
         gc.freeze()
         return self
@@ -105,6 +104,7 @@ class Landing:
                 self._fill(*fill)
         except (ImportError, AttributeError) as error:
             raise TaskError(f"the task's code cannot be loaded in a worker: {error}") from error
+        self._state.take_modules()
         return landed
 
     def _fill(self, module: JobModule, name: str, value: object, left_out: str | None) -> None:
@@ -135,11 +135,10 @@ class Landing:
         for name, module in self._loaded.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
-        _forget_dynamic_classes(self._classes)
+        _take_dynamic_classes()
+        _put_dynamic_classes(self._classes)
         self._state.restore()
-        self.left_threads = tuple(
-            thread.name for thread in threading.enumerate() if thread not in self._threads
-        )
+        self.left_threads = tuple(thread.name for thread in threading.enumerate() if thread not in self._threads)
         self.modules.clear()
         del self._loaded, self._state, self._classes, self._threads
         Landing.current = None
@@ -174,6 +173,12 @@ def set_function(setter: Callable[[Any, Any], None], function: FunctionType, sta
     for name, value in slots["__globals__"].items():
         function.__globals__.setdefault(name, value)
     setter(function, (attributes, {**slots, "__globals__": {}}))
+
+
+def set_class(setter: Callable[[Any, Any], None], qualname: str, cls: type, state: Any) -> None:
+    """Finish a class that stands inside another or in a function, which cloudpickle would forget."""
+    setter(cls, state)
+    cls.__qualname__ = qualname
 
 
 def empty_cache(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
@@ -244,23 +249,22 @@ def _is_made_up(name: str, namespace: dict[str, Any]) -> bool:
     return top != name and top in sys.modules and not is_own(sys.modules[top])
 
 
-def _dynamic_classes() -> set[str] | None:
-    """Ids of the classes that cloudpickle built in this process so far."""
-    trackers = _trackers()
-    return None if trackers is None else set(trackers)
+def _take_dynamic_classes() -> dict[str, type]:
+    """Make cloudpickle forget which classes it has built in this process, and return them.
+
+    It would not build a class anew when it arrives again but hand out the one that a former job changed.
+    """
+    module: Any = sys.modules.get("cloudpickle.cloudpickle")
+    if module is None:
+        return {}
+    taken = dict(module._DYNAMIC_CLASS_TRACKER_BY_ID)
+    module._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
+    return taken
 
 
-def _forget_dynamic_classes(former: set[str] | None) -> None:
-    """Make cloudpickle build a class anew when it arrives again; it would hand out the one that a job changed."""
-    trackers = _trackers()
-    if trackers is not None:
-        for each in [key for key in trackers if former is None or key not in former]:
-            trackers.pop(each, None)
-
-
-def _trackers() -> Any:
-    module = sys.modules.get("cloudpickle.cloudpickle")
-    return None if module is None else module._DYNAMIC_CLASS_TRACKER_BY_ID
+def _put_dynamic_classes(classes: dict[str, type]) -> None:
+    if classes:
+        sys.modules["cloudpickle.cloudpickle"]._DYNAMIC_CLASS_TRACKER_BY_ID.update(classes)
 
 
 def _collect() -> None:
@@ -286,16 +290,3 @@ def resolve(module: str, qualname: str) -> Any:
     for name in qualname.split("."):
         found = getattr(found, name)
     return found
-
-
-def is_inside() -> bool:
-    """Tell whether this process is running a job of a manager elsewhere."""
-    return Landing.current is not None
-
-
-def worker_directory() -> str:
-    """Return the working directory, or the root of the file system where it is gone."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return os.sep

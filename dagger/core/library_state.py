@@ -29,7 +29,7 @@ _NUMPY_PRINTING: dict[str, Any] = {
 
 
 def take_libraries() -> list[Restore]:
-    """Take what is set now, and give each random generator a fresh seed.
+    """Look at what is set now, and give each random generator a fresh seed.
 
     A generator is seeded, not put back: with the former state, two replicates that run in one worker one after the
     other would draw the same numbers.
@@ -131,9 +131,9 @@ def _matplotlib() -> Restore:
     former = dict.copy(module().rcParams) if hasattr(module(), "rcParams") else None
 
     def restore() -> None:
-        plots = sys.modules.get("matplotlib.pyplot")
+        plots: Any = sys.modules.get("matplotlib.pyplot")
         if hasattr(plots, "close"):
-            plots.close("all")  # type: ignore[union-attr]  (the next task would draw into this one's figure)
+            plots.close("all")  # the next task would draw into this one's figure
         settings = getattr(module(), "rcParams", None)
         if settings is not None:
             wanted = former if former is not None else dict.copy(module().rcParamsOrig)

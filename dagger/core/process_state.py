@@ -9,30 +9,29 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 Restore = Callable[[], None]
+LoggerState = tuple[int, list[Any], list[Any], bool, bool]
 
 
 class ProcessState:
-    """A snapshot that can be put back, each part by itself.
+    """A snapshot that can be put back, each part by itself."""
 
-    Args:
-        parts: What puts the parts back.
-    """
+    def __init__(self) -> None:
+        self._parts = [part() for part in _PARTS]
+        self._of_modules: list[Restore] = []
+        self.take_modules()
 
-    def __init__(self, parts: list[Restore]) -> None:
-        self._parts = parts
-
-    @classmethod
-    def take(cls) -> ProcessState:
-        """Look at the process as it is now."""
+    def take_modules(self) -> None:
+        """Look once more at what modules set up when they are imported: a job's code brings its own along."""
         from dagger.core.library_state import take_libraries
 
-        return cls([part() for part in _PARTS] + take_libraries())
+        self._of_modules = [_warnings(), *take_libraries()]
 
     def restore(self) -> None:
         """Put everything back; one part that fails does not keep the others."""
-        for part in self._parts:
+        for part in (*self._of_modules, *self._parts):
             try:
                 part()
             except Exception as error:
@@ -73,7 +72,7 @@ def _directory() -> Restore:
 
 
 def _interpreter() -> Restore:
-    lists = [sys.path, sys.argv, sys.meta_path, sys.path_hooks]
+    lists: list[list[Any]] = [sys.path, sys.argv, sys.meta_path, sys.path_hooks]
     contents = [list(each) for each in lists]
     depth = sys.getrecursionlimit()
     hooks = sys.excepthook, sys.displayhook
@@ -81,8 +80,8 @@ def _interpreter() -> Restore:
 
     def restore() -> None:
         for each, content in zip(lists, contents, strict=True):
-            each[:] = content  # type: ignore[index]
-        sys.path, sys.argv, sys.meta_path, sys.path_hooks = lists  # type: ignore[assignment]
+            each[:] = content
+        sys.path, sys.argv, sys.meta_path, sys.path_hooks = lists
         if sys.getrecursionlimit() != depth:
             sys.setrecursionlimit(depth)
         sys.excepthook, sys.displayhook = hooks
@@ -118,9 +117,14 @@ def _signals() -> Restore:
 def _warnings() -> Restore:
     import warnings
 
-    former = warnings.catch_warnings()
-    former.__enter__()
-    return lambda: former.__exit__(None, None, None)
+    former = list(warnings.filters), warnings.showwarning
+
+    def restore() -> None:
+        if (warnings.filters, warnings.showwarning) != former:
+            warnings.resetwarnings()  # this also makes modules forget what they have warned of
+            warnings.filters[:], warnings.showwarning = former  # type: ignore[index]
+
+    return restore
 
 
 def _locale() -> Restore:
@@ -146,7 +150,7 @@ def _logging() -> Restore:
     def restore() -> None:
         logging.root.manager.disable = disabled
         _set_logger(logging.root, root)
-        fresh = logging.NOTSET, [], [], True, False
+        fresh: LoggerState = logging.NOTSET, [], [], True, False
         for name, each in list(known.items()):
             if _is_logger(each):
                 _set_logger(each, former.get(name, fresh))
@@ -158,24 +162,18 @@ def _is_logger(each: object) -> bool:
     return hasattr(each, "handlers")
 
 
-def _logger_state(logger: object) -> tuple[object, ...]:
-    return (
-        logger.level,  # type: ignore[attr-defined]
-        list(logger.handlers),  # type: ignore[attr-defined]
-        list(logger.filters),  # type: ignore[attr-defined]
-        logger.propagate,  # type: ignore[attr-defined]
-        logger.disabled,  # type: ignore[attr-defined]
-    )
+def _logger_state(logger: Any) -> LoggerState:
+    return logger.level, list(logger.handlers), list(logger.filters), logger.propagate, logger.disabled
 
 
-def _set_logger(logger: object, state: tuple[object, ...]) -> None:
+def _set_logger(logger: Any, state: LoggerState) -> None:
     if _logger_state(logger) != state:
         level, handlers, filters, propagate, disabled = state
-        logger.setLevel(level)  # type: ignore[attr-defined]
-        logger.handlers[:] = handlers  # type: ignore[attr-defined]
-        logger.filters[:] = filters  # type: ignore[attr-defined]
-        logger.propagate = propagate  # type: ignore[attr-defined]
-        logger.disabled = disabled  # type: ignore[attr-defined]
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        logger.filters[:] = filters
+        logger.propagate = propagate
+        logger.disabled = disabled
 
 
 def _ignore(_: object) -> None:
@@ -190,5 +188,4 @@ _PARTS: tuple[Callable[[], Restore], ...] = (
     _logging,
     _mask,
     _signals,
-    _warnings,
 )

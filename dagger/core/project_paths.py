@@ -24,6 +24,7 @@ class ProjectPaths:
     def __init__(self, root: str, ignore: Collection[str], cache_dir: str) -> None:
         self._places = Places(os.path.abspath(root))
         self._real = Places(os.path.realpath(root))
+        self._real_folders: dict[str, str] = {}
         declared = [os.path.normpath(path) for path in (*ignore, os.path.abspath(cache_dir))]
         self._declared = {*declared, *map(os.path.realpath, declared)}
         prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, *_own_folders()}
@@ -67,8 +68,18 @@ class ProjectPaths:
             _NEVER.isdisjoint(self.name(full).split("/"))
             and not self._is_below(full, self._installed)
             and not self._is_below(full, self._declared)
-            and not self._is_below(os.path.realpath(full), self._declared)
+            and not self._is_below(self._real_path(full), self._declared)
         )
+
+    def _real_path(self, full: str) -> str:
+        """Resolve links, each folder's once: a task may open thousands of files of one folder."""
+        if os.path.islink(full):
+            return os.path.realpath(full)
+        folder, name = os.path.split(full)
+        real = self._real_folders.get(folder)
+        if real is None:
+            real = self._real_folders[folder] = os.path.realpath(folder)
+        return os.path.join(real, name)
 
     def _is_below(self, full: str, folders: Collection[str]) -> bool:
         while full not in folders:

@@ -85,9 +85,7 @@ class _Shipment:
     way: several pickles with one memo, so that what is shared stays shared.
     """
 
-    def __init__(
-        self, reached: Mapping[str, frozenset[str] | None], left_out: Mapping[tuple[str, str], str]
-    ) -> None:
+    def __init__(self, reached: Mapping[str, frozenset[str] | None], left_out: Mapping[tuple[str, str], str]) -> None:
         from dagger.core.by_value import ShippingPickler
 
         self._file = io.BytesIO()

@@ -12,9 +12,7 @@ _ATTEMPTS = 10_000
 Part = tuple[str, object]
 
 
-def find_culprit(
-    value: object, path: str, make_pickler: Callable[[], Any]
-) -> tuple[str, str] | None:
+def find_culprit(value: object, path: str, make_pickler: Callable[[], Any]) -> tuple[str, str] | None:
     """Find the innermost part that fails.
 
     Args:
@@ -44,9 +42,7 @@ def find_culprit(
     seen: set[int] = set()
     while True:
         seen.add(id(value))
-        inner = next(
-            (part for part in _parts(value, path) if id(part[1]) not in seen and fails(part[1])), None
-        )
+        inner = next((part for part in _parts(value, path) if id(part[1]) not in seen and fails(part[1])), None)
         if inner is None:
             return path, _kind(value)
         path, value = inner
@@ -92,7 +88,7 @@ def _function_parts(function: FunctionType) -> Iterator[Part]:
     label = f"{function.__module__}.{function.__qualname__}"
     if hasattr(function, "__wrapped__"):
         yield label, function.__wrapped__
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             yield f"{label}'s {name}", cell.cell_contents
         except ValueError:

@@ -81,9 +81,7 @@ def dump_pickle(value: object, path: str | os.PathLike[str], *, name: str = "") 
     """
     target = os.fspath(path)
     mode = 0o666 & ~_umask()
-    descriptor, beside = tempfile.mkstemp(
-        dir=os.path.dirname(target) or ".", prefix=f".{os.path.basename(target)}."
-    )
+    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=f".{os.path.basename(target)}.")
     try:
         with pickling(name or target) as factory, os.fdopen(descriptor, "wb") as file:
             factory(file).dump(value)

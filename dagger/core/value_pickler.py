@@ -19,7 +19,7 @@ from dagger.cache.ownership import is_own
 from dagger.core.landing import resolve
 
 
-class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  (cloudpickle has no types)
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles a value by name.
 
     Args:
