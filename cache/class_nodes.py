@@ -41,6 +41,9 @@ _DERIVED = frozenset(
         "__dataclass_params__",
         "_abc_impl",
         "_abc_registry",
+        # Of pydantic: made from the fields and the validators, with addresses and caches in it.
+        "__signature__",
+        "__pydantic_decorators__",
         "__pydantic_core_schema__",
         "__pydantic_validator__",
         "__pydantic_serializer__",
@@ -50,6 +53,29 @@ _DERIVED = frozenset(
     }
 )
 _GENERATED_FILES = ("<string>", "<attrs generated")
+_FIELD_MARKS = ("__dataclass_fields__", "_fields", "__attrs_attrs__")
+_GENERATED_NAMES = frozenset(
+    [
+        "__init__",
+        "__repr__",
+        "__eq__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__hash__",
+        "__setattr__",
+        "__delattr__",
+        "__replace__",
+        "__getstate__",
+        "__setstate__",
+        "__new__",
+        "_make",
+        "_replace",
+        "_asdict",
+        "__getnewargs__",
+    ]
+)
 
 
 def fill_class(maker: NodeMaker, node: Node, cls: type) -> None:
@@ -78,7 +104,9 @@ class _ClassFiller:
         self.node = node
         self.cls = cls
         self.words: list[object] = []
-        node.name = f"{ownership.canonical_name(cls.__module__)}.{cls.__qualname__}"
+        node.name = cls.__qualname__
+        if self.has_module():
+            node.name = f"{ownership.canonical_name(cls.__module__)}.{cls.__qualname__}"
 
     def fill(self) -> None:
         cls, node = self.cls, self.node
@@ -92,14 +120,18 @@ class _ClassFiller:
         if _is_enum(cls):
             self.enum_members()
         self.dataclass_fields()
+        self.pydantic_validators()
         for name, value in self.members():
             self.edge(f"attribute {name}", value, inner=not isinstance(value, type))
         node.local = digest_text("class", cls.__name__, self.words)
 
     def note_itself(self) -> None:
         first = self.cls.__qualname__.partition(".")[0]
-        if isinstance(self.cls.__module__, str):
+        if self.has_module():
             self.node.reached.add((self.cls.__module__, first))
+
+    def has_module(self) -> bool:
+        return isinstance(self.cls.__module__, str) and ownership.is_own(self.cls.__module__)
 
     def annotations(self) -> None:
         found = vars(self.cls).get("__annotations__") or {}
@@ -141,16 +173,37 @@ class _ClassFiller:
             if field.metadata:
                 self.edge(f"metadata {name}", dict(field.metadata), name, inner=True)
 
+    def pydantic_validators(self) -> None:
+        """Count what validators are for; they themselves are members."""
+        groups = getattr(vars(self.cls).get("__pydantic_decorators__"), "__dict__", {})
+        for group, validators in groups.items():
+            for name, validator in validators.items() if isinstance(validators, dict) else ():
+                self.edge(f"{group} {name}", getattr(validator, "info", None), name, inner=True)
+
     def members(self) -> Iterator[tuple[str, Any]]:
         namespace = vars(self.cls)
         is_enum = _is_enum(self.cls)
         for name in sorted(namespace):
             value = namespace[name]
-            if name in _DERIVED or _is_slot(value) or _is_generated(value):
+            if name in _DERIVED or _is_slot(value) or self.is_generated(name, value):
                 continue
             if is_enum and not _is_written(value):
                 continue
             yield name, value
+
+    def is_generated(self, name: str, value: object) -> bool:
+        """Tell whether a method was generated from the class's fields, which are counted.
+
+        A class that was made by `exec` comes from ``<string>`` too: of its methods only those that a generator
+        would make, in a class that has fields, are left out.
+        """
+        if not name.startswith("_") or not any(hasattr(self.cls, mark) for mark in _FIELD_MARKS):
+            return False
+        inner = getattr(value, "__wrapped__", value)
+        code = getattr(inner, "__code__", None)
+        if not isinstance(code, types.CodeType) or not code.co_filename.startswith(_GENERATED_FILES):
+            return False
+        return name in _GENERATED_NAMES or code.co_filename != "<string>"
 
     def edge(self, label: str, value: object, name: str = "", inner: bool = False) -> None:
         called = f"{self.node.name}.{name or label.rpartition(' ')[2]}"
@@ -167,15 +220,6 @@ def _is_slot(value: object) -> bool:
     if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return True
     return type(value).__name__ == "_tuplegetter"  # of a named tuple: follows from _fields
-
-
-def _is_generated(value: object) -> bool:
-    """Tell whether a method was generated from the class's fields, which are counted."""
-    inner = getattr(value, "__wrapped__", value)
-    code = getattr(inner, "__code__", None)
-    if not isinstance(code, types.CodeType):
-        return False
-    return code.co_filename.startswith(_GENERATED_FILES)
 
 
 def _is_written(value: object) -> bool:
