@@ -44,7 +44,7 @@ from process_groups import (  # type: ignore[import-not-found]
     send_group,
 )
 
-HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (0: none), grace
+HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (inf: none), grace
 DESCRIPTORS_AT_ONCE = 200  # the kernel takes 253 in one message
 
 _MARK = "DAGGER_SCRIPT"
@@ -71,7 +71,7 @@ class Job:
         self.pid = 0
         self.mark = ""
         self.started = time.monotonic()
-        self.deadline = self.started + timeout if timeout else None
+        self.deadline: float | None = self.started + timeout
         self.timed_out = self.interrupted = self.abandoned = False
         self.end: tuple[int, float, int] | None = None  # wait status, seconds, peak memory
         self.term_at: float | None = None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _BRACES = re.compile(r"\{\{|\}\}|\{([^\W\d][\w-]*)\}|[{}]")
 _PLAIN = re.compile(r"(?!-)[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]", re.ASCII)
+_MARK = "\0"
+_SUSPECT = re.compile(r"(?:[$\\]\w*|\$\{|<<-?[ \t]*\S*)\0")
 _DOUBLE = re.compile(r'[\\"$`]')
 _RESERVED = re.compile(r"case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
 
@@ -64,7 +66,10 @@ def placeholders(script: str) -> frozenset[str]:
     Raises:
         RefusedError: A brace stands alone, or a placeholder stands where no path can; it shows the line.
     """
-    return frozenset(place.name for place in _read(script)[1])
+    text, names = _undoubled(script)
+    if _SUSPECT.search(text):  # else no place refuses all paths, and a run with nothing to do reads no shell
+        _places(script)
+    return frozenset(names)
 
 
 def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:
@@ -78,7 +83,7 @@ def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:
         RefusedError: As `placeholders`, or a name has no value, or a value that is not plain cannot be
             put in its place safely.
     """
-    pieces, places = _read(script)
+    pieces, places = _undoubled(script)[0].split(_MARK), _places(script)
     rendered = [pieces[0]]
     filled: list[str] = []
     for place, piece in zip(places, pieces[1:], strict=True):
@@ -94,27 +99,30 @@ def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:
 _DOUBLED = "a brace of the shell's own is written twice, {{ and }}"
 
 
-@lru_cache(maxsize=256)
-def _read(script: str) -> tuple[list[str], list[Place]]:
-    """Splits a script at its placeholders, and tells where each stands."""
-    from dagger.core.shell_lexer import MARK, find_places
-
-    if "\0" in script:
+def _undoubled(script: str) -> tuple[str, list[str]]:
+    """Returns a script with `_MARK` for each placeholder and single braces, and the placeholders' names."""
+    if _MARK in script:
         raise RefusedError("a script cannot hold the character NUL")
     names: list[str] = []
 
     def undouble(match: re.Match[str]) -> str:
         if match[1]:
             names.append(match[1])
-            return MARK
+            return _MARK
         if len(match[0]) == 2:
             return match[0][0]
         number = script.count("\n", 0, match.start())
         line = script.split("\n")[number].strip()
         raise RefusedError(f"script line {number + 1}: {line}\n  a single {match[0]} here: {_DOUBLED}")
 
-    text = _BRACES.sub(undouble, script)
-    return text.split(MARK), find_places(text, names)
+    return _BRACES.sub(undouble, script), names
+
+
+@lru_cache(maxsize=256)
+def _places(script: str) -> list[Place]:
+    from dagger.core.shell_lexer import find_places
+
+    return find_places(*_undoubled(script))
 
 
 def _fill(place: Place, value: str | Sequence[str]) -> str:

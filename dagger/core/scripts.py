@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING
 
 from dagger.core.process_groups import GRACE, SIGKILL, end_group
@@ -143,7 +144,7 @@ class ScriptRunner:
                 os.fsencode(os.path.abspath(log_path)),
             )
         )
-        connection = self._open(token, request, list(inherit_fds), timeout or 0.0)
+        connection = self._open(token, request, list(inherit_fds), inf if timeout is None else timeout)
         if connection is None:
             return ScriptEnd(None, None, False, True, 0.0, 0)
         try:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _ALWAYS = frozenset(["eval", "trap", "let", "alias", "ssh", "watch"])
-_DECLARES = frozenset(["declare", "typeset", "local", "export", "readonly", "unset", "read", "getopts"])
+_DECLARES = frozenset(
+    ["declare", "typeset", "local", "export", "readonly", "unset", "read", "getopts", "mapfile", "readarray"]
+)
 _INTERPRETER = re.compile(
     r"(?:ba|da|k|z|fi)?sh|su|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby|node|nodejs|php|lua|julia|R|Rscript|octave|gnuplot"
 )

@@ -23,7 +23,12 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PARAMETER = re.compile(r"[#!]?(?:[A-Za-z_]\w*|\d+|[@*#?$!-])", re.ASCII)
 _DEFAULT = re.compile(r":?[-+]")
 _REDIRECTION = re.compile(r"<<<|<>|[<>]&|>>|>\||&>>?|[<>]")
+_ORDINARY = re.compile(r"[\w./:,@%+=-]+")
+_IN_SINGLE = re.compile(r"[^'\0]+")
+_IN_DOUBLE = re.compile(r"""[^"\\$`\0]+""")
+_DELIMITER = re.compile(r"""(?:[^\s\\'"`$<>();&|]|\\[^\n]|'[^'\n]*'|"[^"\\`$\n]*")+""")
 _OPERATOR = re.compile(r";;&|;;|;&|&&|\|\||\|&|[;&|]")
+_SUBSCRIPT = re.compile(r"(?:[A-Za-z_]\w*)?\[[^\]]*$", re.ASCII)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=", re.ASCII)
 _BEFORE_COMMAND = frozenset(["if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "coproc"])
 
@@ -172,6 +177,12 @@ class _Reader:
         why = why.replace("NAME", place.name)
         raise RefusedError(f"script line {place.line}: {place.source}\n  {why}")
 
+    def take(self, word: Word, ordinary: re.Pattern[str]) -> None:
+        """Reads into a word what means nothing here: a run of it, or the character at hand."""
+        found = self.match(ordinary) or self.next()
+        word.add(found)
+        self.skip(len(found))
+
     # Placeholders
 
     def placeholder(self, where: Where, word: Word, *, redirected: bool = False, only_plain: str = "") -> None:
@@ -183,7 +194,7 @@ class _Reader:
         if where is Where.BARE:
             assigned = _ASSIGNMENT.match(word.text)
             one = "a redirection" if redirected else "an assignment" if assigned else ""
-            if re.match(r"[A-Za-z_]\w*\[[^\]]*$", word.text):
+            if _SUBSCRIPT.match(word.text):
                 only_plain = only_plain or "a subscript is arithmetic, which would run what is in it"
         self.places[number] = replace(
             self.place_at(number),
@@ -262,8 +273,7 @@ class _Reader:
         if character == MARK:
             self.placeholder(Where.BARE, word, redirected=command.redirecting)
         elif not self.quoted_part(word):
-            word.add(character)
-            self.skip()
+            self.take(word, _ORDINARY)
 
     def quoted_part(self, word: Word) -> bool:
         """Reads a quotation or an expansion, if one begins here outside of quotes."""
@@ -386,10 +396,10 @@ class _Reader:
             if character == MARK:
                 self.placeholder(Where.SINGLE, word)
                 continue
-            self.skip()
             if character == "'":
+                self.skip()
                 return
-            word.add(character)
+            self.take(word, _IN_SINGLE)
         raise _LostError("a ' without its second")
 
     def ansi(self, word: Word) -> None:
@@ -435,8 +445,7 @@ class _Reader:
             elif character == "$":
                 self.dollar(word, in_double=True)
             else:
-                word.add(character)
-                self.skip()
+                self.take(word, _IN_DOUBLE)
         raise _LostError('a " without its second')
 
     def backticks(self, word: Word, *, in_double: bool) -> None:
@@ -567,7 +576,7 @@ class _Reader:
         self.skip(stripped)
         while self.next() and self.next() in " \t":
             self.skip()
-        found = self.match(re.compile(r"""(?:[^\s\\'"`$<>();&|]|\\[^\n]|'[^'\n]*'|"[^"\\`$\n]*")+"""))
+        found = self.match(_DELIMITER)
         if MARK in found or self.next() == MARK:
             self.refuse("{NAME} stands where a here-document's end is named")
         if not found or self.text[self.position + len(found)] in "$`'\"\\":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from dagger.core.script_text import dedent_script, placeholders, render
 from dagger.errors import RefusedError
 
 SHELLS = [shell for shell in ("bash", "dash") if shutil.which(shell)]
+
+needs_bash = pytest.mark.skipif("bash" not in SHELLS, reason="no bash here")
 
 # What a shell could take for something else than a name.
 HOSTILE = [
@@ -164,7 +167,7 @@ def wrapped(outer: str, script: str) -> str:
     return outer.replace("%e", "\n" if lines else ";").replace("%n", "\n" * lines).replace("%s", script)
 
 
-def told(shell: str, script: str, folder: Path) -> list[str]:
+def told(shell: str, script: str, folder: Path, beside: Sequence[str] = ()) -> list[str]:
     """Runs a script; returns the arguments that its `say` got."""
     out = folder / "out"
     out.unlink(missing_ok=True)
@@ -177,7 +180,7 @@ def told(shell: str, script: str, folder: Path) -> list[str]:
         check=False,
     )
     assert end.returncode == 0, (script, end.stderr)
-    assert sorted(os.listdir(folder)) == ["out"], script
+    assert sorted(os.listdir(folder)) == [*beside, "out"], script
     return [os.fsdecode(each) for each in out.read_bytes().split(b"\0")[:-1]]
 
 
@@ -260,6 +263,36 @@ def test_plain_paths_go_in_as_they_are() -> None:
     )
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_comment_stays_one(shell: str, tmp_path: Path) -> None:
+    """A line break in a name does not end the comment that it stands in."""
+    for name in HOSTILE:
+        assert told(shell, render("# {f}\nsay a # '{f}\n", {"f": name}), tmp_path) == ["a"]
+
+
+@needs_bash
+def test_other_places_of_names(tmp_path: Path) -> None:
+    """Redirections, lists of for, subjects and patterns of case, arrays, comparisons."""
+    script = """
+        say "$(< {odd})" "$(cat <{odd} {odd} 2>> {other})"
+        for path in {all}; do say "$path"; done
+        case {odd} in {other}) say no ;; {odd}) say yes ;; esac
+        array=({all}); say "${{#array[@]}}" "${{array[@]}}"
+        [[ {odd} == {odd} && a"{odd}" != {odd} && -f {odd} ]] && say same
+        x={odd} y="{other}"; say "$x" "$y"
+        sort < {odd} > {odd}.sorted && mv {odd}.sorted {odd}
+    """
+    odd = "odd *'$(touch pwned)"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / odd).write_text("content")
+    values = {"odd": "folder/" + odd, "other": "folder/- ;", "all": ["-n", "a  b", "c"]}
+    said = told("bash", render(dedent_script(script), values), tmp_path, beside=["folder"])
+    names = ["./-n", "a  b", "c"]
+    assert said == ["content"] * 2 + names + ["yes", "3"] + names + ["same", values["odd"], values["other"]]
+    assert sorted(os.listdir(folder)) == ["- ;", odd]
+
+
 def test_several_paths_are_quoted_each() -> None:
     """A list stands for its paths with spaces between; an option-like name is no option."""
     values = {"all": ["a b", "-n", "c"], "one": ["x y"], "none": []}
@@ -282,6 +315,7 @@ def test_several_paths_where_one_belongs_are_refused(script: str) -> None:
         "((x = {f}))",
         "let x={f}",
         "a[{f}]=1",
+        "declare -a a=([{f}]=1)",
         "echo ${{x/{f}/}}",
         'echo "${{x:-{f}}}"',
         "eval cat {f}",

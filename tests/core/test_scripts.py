@@ -488,3 +488,15 @@ def test_end_group_ends_a_group_and_never_our_own() -> None:
     assert not process_groups.send_group(process.pid, 0)
     with pytest.raises(ValueError, match="own group"):
         process_groups.end_group(os.getpgrp())
+
+
+@needs_subreaper
+def test_children_are_found_without_the_kernels_list() -> None:
+    """A kernel that lists no children per thread is asked for every process's parent instead."""
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        assert process.pid in process_groups.children(os.getpid())
+        assert process.pid in process_groups._parents()[os.getpid()]
+    finally:
+        process.kill()
+        process.wait()
