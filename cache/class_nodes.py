@@ -52,30 +52,9 @@ _DERIVED = frozenset(
         "__pydantic_setattr_handlers__",
     }
 )
-_GENERATED_FILES = ("<string>", "<attrs generated")
-_FIELD_MARKS = ("__dataclass_fields__", "_fields", "__attrs_attrs__")
-_GENERATED_NAMES = frozenset(
-    [
-        "__init__",
-        "__repr__",
-        "__eq__",
-        "__lt__",
-        "__le__",
-        "__gt__",
-        "__ge__",
-        "__hash__",
-        "__setattr__",
-        "__delattr__",
-        "__replace__",
-        "__getstate__",
-        "__setstate__",
-        "__new__",
-        "_make",
-        "_replace",
-        "_asdict",
-        "__getnewargs__",
-    ]
-)
+_GENERATED_FILES = "<attrs generated"
+_GENERATED_NAMES = "__create_fn__."
+_NESTED = 0x10  # the flag of code that is compiled inside a function
 
 
 def fill_class(maker: NodeMaker, node: Node, cls: type) -> None:
@@ -185,25 +164,11 @@ class _ClassFiller:
         is_enum = _is_enum(self.cls)
         for name in sorted(namespace):
             value = namespace[name]
-            if name in _DERIVED or _is_slot(value) or self.is_generated(name, value):
+            if name in _DERIVED or _is_slot(value) or _is_generated(value):
                 continue
             if is_enum and not _is_written(value):
                 continue
             yield name, value
-
-    def is_generated(self, name: str, value: object) -> bool:
-        """Tell whether a method was generated from the class's fields, which are counted.
-
-        A class that was made by `exec` comes from ``<string>`` too: of its methods only those that a generator
-        would make, in a class that has fields, are left out.
-        """
-        if not name.startswith("_") or not any(hasattr(self.cls, mark) for mark in _FIELD_MARKS):
-            return False
-        inner = getattr(value, "__wrapped__", value)
-        code = getattr(inner, "__code__", None)
-        if not isinstance(code, types.CodeType) or not code.co_filename.startswith(_GENERATED_FILES):
-            return False
-        return name in _GENERATED_NAMES or code.co_filename != "<string>"
 
     def edge(self, label: str, value: object, name: str = "", inner: bool = False) -> None:
         called = f"{self.node.name}.{name or label.rpartition(' ')[2]}"
@@ -220,6 +185,23 @@ def _is_slot(value: object) -> bool:
     if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return True
     return type(value).__name__ == "_tuplegetter"  # of a named tuple: follows from _fields
+
+
+def _is_generated(value: object) -> bool:
+    """Tell whether attrs or `dataclasses` made a method from fields, which are counted.
+
+    Only what cannot be anything else: code from ``<string>`` may be the user's, by exec or `python -c`.
+    """
+    code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return False
+    if code.co_filename != "<string>":
+        return code.co_filename.startswith(_GENERATED_FILES)
+    named = getattr(code, "co_qualname", None)
+    if named is not None:
+        return str(named).startswith(_GENERATED_NAMES)
+    # 3.10: a method of a user's class inside a function begins on the third line at the earliest.
+    return code.co_firstlineno == 2 and bool(code.co_flags & _NESTED)
 
 
 def _is_written(value: object) -> bool:

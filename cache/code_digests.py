@@ -14,15 +14,14 @@ file (what was loaded may be gone from the file, a worker has no file, a noteboo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
 from types import CodeType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import xxhash
 
-from dagger.cache.bytecode import Operation, decode, stack_effects
+from dagger.cache.bytecode import Operation
+from dagger.cache.silence import ANNOTATION_FLAGS, loads_closure, prepared, silent_indices
 
 FRAME_READERS = frozenset({"eval", "query", "evaluate", "sql", "execute"})
 """Methods, as of pandas and duckdb, whose text may name variables of the function that calls them."""
@@ -32,7 +31,6 @@ _FRAMES = frozenset({"_getframe", "currentframe", "f_locals", "f_back"})
 GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _MEANINGFUL_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
 _OPTIMIZED = 0x1
-_SILENT = frozenset({"NOP", "MAKE_CELL", "COPY_FREE_VARS"})
 _JUMPS = frozenset({"JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"})
 _EXITS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
 # What each test does for a true and for a false value: (jumps, pops).
@@ -44,9 +42,6 @@ _TESTS = {
     "POP_JUMP_IF_NONE": ("none", (True, True), (False, True)),
     "POP_JUMP_IF_NOT_NONE": ("none", (False, True), (True, True)),
 }
-_CLASS_CLUTTER = frozenset({"__doc__", "__qualname__", "__firstlineno__", "__static_attributes__"})
-_ANNOTATION_FLAGS = 4 | 16
-_CLOSURE_FLAG = 8
 _SHORT_EXIT = 16
 _LARGE_INT_BITS = 10_000
 
@@ -82,17 +77,6 @@ def code_form(code: CodeType, *, annotations: bool = False) -> CodeForm:
     return form
 
 
-def meaningful_operations(code: CodeType) -> list[Operation]:
-    """The instructions in order, without padding, annotations, docstrings, loads for closures."""
-    operations, silent = _prepared(code)
-    cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
-    return [
-        operation
-        for index, operation in enumerate(operations)
-        if index not in silent and not _loads_closure(operation, cells)
-    ]
-
-
 def docstrings(code: CodeType) -> tuple[str, ...]:
     """The docstrings of a function's code and of all functions defined inside."""
     found: list[str] = []
@@ -122,9 +106,9 @@ class _Writer:
     def __init__(self, code: CodeType, annotations: bool) -> None:
         self.code = code
         self.annotations = annotations
-        self.operations, self.silent = _prepared(code)
+        self.operations, self.silent = prepared(code)
         if annotations:
-            self.silent = _silent(self.operations, code, annotations)
+            self.silent = silent_indices(self.operations, code, annotations)
         parameters = code.co_varnames[: _parameter_count(code)]
         self.variables: dict[str, object] = {name: ("P", index) for index, name in enumerate(parameters)}
         self.cells = frozenset(code.co_cellvars) | frozenset(code.co_freevars)
@@ -252,11 +236,11 @@ class _Writer:
                 return self.nested(value)
             return canonical_constant(value)
         if kind == "local" or kind == "free":
-            if _loads_closure(operation, self.cells):
+            if loads_closure(operation, self.cells):
                 return None  # in an order that depends on names; which variables, the nested code says
             return self.variable(value)
         if operation.name == "MAKE_FUNCTION" and value is not None and not self.annotations:
-            return value & ~_ANNOTATION_FLAGS
+            return value & ~ANNOTATION_FLAGS
         return value
 
     def nested(self, code: CodeType) -> object:
@@ -285,76 +269,3 @@ def _mentions_local_names(operations: list[Operation]) -> bool:
         return True
     loaded = {operation.operand for operation in operations if operation.name in GLOBAL_LOADS}
     return not loaded.isdisjoint(_NAME_READERS)
-
-
-def _loads_closure(operation: Operation, cells: frozenset[str]) -> bool:
-    # From 3.13 on, a cell is loaded for a nested function by the opcode that loads a local.
-    return operation.name == "LOAD_CLOSURE" or (operation.name == "LOAD_FAST" and operation.operand in cells)
-
-
-@lru_cache(maxsize=256)
-def _prepared(code: CodeType) -> tuple[list[Operation], frozenset[int]]:
-    """Instructions, not to be changed, and which of them are silent."""
-    operations = decode(code)
-    return operations, _silent(operations, code, annotations=False)
-
-
-def _silent(operations: list[Operation], code: CodeType, annotations: bool) -> frozenset[int]:
-    """Indices of what means nothing: padding, annotations, docstrings, names of classes."""
-    found = {index for index, operation in enumerate(operations) if operation.name in _SILENT}
-    if not code.co_flags & _OPTIMIZED:
-        found.update(_class_clutter(operations))
-    if any(isinstance(const, CodeType) for const in code.co_consts):
-        found.update(_function_clutter(code, operations, annotations))
-    return frozenset(found)
-
-
-def _class_clutter(operations: list[Operation]) -> Iterator[int]:
-    for index, operation in enumerate(operations):
-        if operation.name != "STORE_NAME" or not index:
-            continue
-        before = operations[index - 1]
-        told = before.name == "LOAD_CONST" and operation.operand in _CLASS_CLUTTER
-        if told or (operation.operand == "__module__" and before.operand == "__name__"):
-            yield index - 1
-            yield index
-
-
-def _function_clutter(code: CodeType, operations: list[Operation], annotations: bool) -> Iterator[int]:
-    """Yield what loads a nested function's qualified name (3.10) and makes its annotations."""
-    for index, operation in enumerate(operations):
-        if operation.name != "MAKE_FUNCTION":
-            continue
-        flags = operation.operand or 0
-        end = index
-        if operations[end - 1].name == "LOAD_CONST" and isinstance(operations[end - 1].operand, str):
-            end -= 1
-            yield end
-        following = index + 1
-        while following < len(operations) and operations[following].name == "SET_FUNCTION_ATTRIBUTE":
-            flags |= operations[following].operand
-            if operations[following].operand & _ANNOTATION_FLAGS and not annotations:
-                yield following
-            following += 1
-        if flags & _ANNOTATION_FLAGS and not annotations:
-            yield from _annotation_span(code, operations, end - 1, flags)
-
-
-def _annotation_span(code: CodeType, operations: list[Operation], code_index: int, flags: int) -> range:
-    effects = stack_effects(code)
-    end = code_index
-    if flags & _CLOSURE_FLAG:
-        end = _start_of_value(operations, effects, end)
-    return range(_start_of_value(operations, effects, end), end)
-
-
-def _start_of_value(operations: list[Operation], effects: list[int], end: int) -> int:
-    """Where the value on the stack at `end` begins to be made; `end` itself if that branches."""
-    missing = 1
-    index = end
-    while missing and index:
-        index -= 1
-        if operations[index].target >= 0:
-            return end
-        missing -= effects[index]
-    return index

@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from dagger.cache import ownership
 from dagger.cache.code_digests import canonical_constant
@@ -106,6 +107,8 @@ class NodeMaker:
             return self._fill_dispatch_method
         if _extension_of(obj) is not None:
             return self._fill_extension_member
+        if _is_compiled_later(obj):
+            return self._fill_compiled_later
         if isinstance(obj, types.BuiltinFunctionType) and _owner(obj) is None:
             return self._fill_builtin
         if kind.__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
@@ -199,6 +202,13 @@ class NodeMaker:
         node.local = digest_text("singledispatchmethod")
         node.edges.append(Edge("function", self.node(obj.func, node.name), inner=True))
         node.edges.append(Edge("dispatcher", self.node(obj.dispatcher, node.name), inner=True))
+
+    def _fill_compiled_later(self, node: Node, obj: Any) -> None:
+        # Of numba: beside the function and the options it holds what was compiled so far.
+        options = sorted((name, repr(value)) for name, value in getattr(obj, "targetoptions", {}).items())
+        node.local = digest_text("compiled later", type(obj).__qualname__, options)
+        self.note_distribution(node, type(obj).__module__)
+        node.edges.append(Edge("function", self.node(obj.py_func, node.name)))
 
     def _fill_builtin(self, node: Node, obj: types.BuiltinFunctionType) -> None:
         module = obj.__module__ or getattr(obj.__self__, "__name__", None)
@@ -297,6 +307,12 @@ def _is_own_method(method: object) -> bool:
     if not isinstance(function, types.FunctionType):
         return False
     return ownership.is_own_namespace(function.__globals__)
+
+
+def _is_compiled_later(obj: object) -> bool:
+    if type(obj).__module__.partition(".")[0] != "numba":
+        return False
+    return isinstance(getattr(obj, "py_func", None), types.FunctionType)
 
 
 def _is_logger(obj: object) -> bool:

@@ -3,7 +3,7 @@
 A function is looked at as it is loaded: its code object, defaults, closure and the globals that its
 code names. What it names is followed, across modules, to functions, classes and values; installed
 distributions and the standard library are leaves. `reach` reads the names out of the instructions,
-`code_digests` digests the instructions, `class_members` knows what a class is made of, `code_graph`
+`code_digests` digests the instructions, `class_nodes` knows what a class is made of, `code_graph`
 digests the whole.
 
 What code can do that this cannot see: a method called on a value that is made elsewhere (the class
@@ -15,6 +15,7 @@ A function that imports own code inside its body has that code imported here, as
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,8 @@ def _reached(nodes: list[Node]) -> Mapping[str, frozenset[str] | None]:
     whole: set[str] = set()
     for node in nodes:
         for module, name in node.reached:
+            if module not in sys.modules:
+                continue  # of code from exec, with globals that only claim to be a module
             names.setdefault(module, set())
             if name is None:
                 whole.add(module)

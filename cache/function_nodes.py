@@ -207,12 +207,18 @@ class _FunctionFiller:
                 self.follow_import(Reference("import", literal))
         elif value is eval or value is exec:
             self.follow_text(literal)
-        elif value is globals and self.module:
-            module = sys.modules.get(self.module)
-            if module is not None and module.__dict__ is self.namespace:
-                self.edge("globals", module, self.module)
-            else:
-                self.follow_all_modules("globals")
+        elif value is globals:
+            self.follow_own_globals()
+
+    def follow_own_globals(self) -> None:
+        """Follow all globals of the function, which it reads by computed names."""
+        module = sys.modules.get(self.module)
+        if module is not None and module.__dict__ is self.namespace:
+            self.edge("globals", module, self.module)
+            return
+        for name in sorted(self.namespace):
+            if not name.startswith("__"):
+                self.follow_reference(Reference("global", name))
 
     def follow_text(self, text: str | None) -> None:
         """Follow the names in a constant text that is evaluated; any other may name anything."""
@@ -302,7 +308,8 @@ def _fill_foreign(maker: NodeMaker, node: Node, function: types.FunctionType) ->
     """An installed function: a leaf, but for the own code and the values that it carries."""
     module = _module_name(function.__globals__)
     node.kind = "leaf"
-    node.local = digest_text("leaf", f"{module}.{function.__code__.co_name}")
+    line = function.__code__.co_firstlineno if "<lambda>" in function.__qualname__ else 0
+    node.local = digest_text("leaf", f"{module}.{function.__qualname__}", line)
     distribution = ownership.distribution(module)
     if distribution is not None:
         node.modules.add(distribution)

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from dagger.cache.bytecode import Operation
-from dagger.cache.code_digests import FRAME_READERS, GLOBAL_LOADS, meaningful_operations
+from dagger.cache.code_digests import FRAME_READERS, GLOBAL_LOADS
+from dagger.cache.silence import meaningful_operations
 
 TOLD_BY_MENTION = {
     "docs": frozenset({"__doc__", "getdoc"}),
