@@ -16,6 +16,7 @@ from dagger.cli.options import (
     print_json,
 )
 from dagger.cli.text import SizeType, age, close_to, count, moment, size, table
+from dagger.errors import UsageError
 
 if TYPE_CHECKING:
     from dagger.cache import Cache
@@ -44,13 +45,12 @@ def list_records(
     as_json: bool,
     cache_directory: str | None,
 ) -> None:
-    """List the records of the project here, or of one TASK, newest first."""
+    """List records of the project here, newest first."""
     with opened_cache(cache_directory) as store:
-        records = [
-            record
-            for record in store.all_records()
-            if (every_root or record.root == os.getcwd()) and task in (None, record.task)
-        ]
+        here = [record for record in store.all_records() if every_root or record.root == os.getcwd()]
+    records = [record for record in here if task in (None, record.task)]
+    if task is not None and not records:
+        raise UsageError(f"no record of {task!r}; {close_to(task, {record.task for record in here})}")
     records = sorted(records, key=lambda record: record.started, reverse=True)[:limit]
     if as_json:
         print_json([_summary(record) for record in records])
@@ -68,9 +68,11 @@ def list_records(
 @json_option
 @cache_option
 def show(task_or_key: str, as_json: bool, cache_directory: str | None) -> None:
-    """Show what one record consists of: a TASK's newest, or the one of a KEY (its beginning will do)."""
+    """Show what one record consists of.
+
+    It is the newest of a TASK of the project here, or the one of a KEY, of which the beginning will do.
+    """
     from dagger.cli.record import details, print_details
-    from dagger.errors import UsageError
 
     with opened_cache(cache_directory) as store:
         records = _found(store, task_or_key)
@@ -94,7 +96,10 @@ def show(task_or_key: str, as_json: bool, cache_directory: str | None) -> None:
 @json_option
 @cache_option
 def stats(as_json: bool, cache_directory: str | None) -> None:
-    """Count records, blobs and bytes, of all projects that share the cache."""
+    """Count records, blobs and bytes.
+
+    Those of all projects that share the cache.
+    """
     with opened_cache(cache_directory) as store:
         found = store.size()
         directory = str(store.directory)
@@ -122,10 +127,10 @@ def collect(
     as_json: bool,
     cache_directory: str | None,
 ) -> None:
-    """Throw away blobs that no record needs, and with a limit the records beyond it.
+    """Throw away what is not needed.
 
-    Of all projects that share the cache. What is younger than ten minutes stays, and so does whatever was moved to
-    saved/.
+    That is blobs that no record needs, and with a limit the records beyond it, of all projects that share the cache.
+    What is younger than ten minutes stays, and so does whatever was moved to saved/.
     """
     seconds = None if max_age is None else max_age * _DAY
     with opened_cache(cache_directory) as store:
@@ -141,9 +146,10 @@ def collect(
 @json_option
 @cache_option
 def verify(repair: bool, as_json: bool, cache_directory: str | None) -> int:
-    """Read every row and every blob and compare them with their digests; exit with 1 if there is damage.
+    """Check every row and blob against its digest.
 
-    A damaged row or blob is dropped at once: no run would use it, and what made it runs again when it is needed.
+    Exits with 1 if there is damage. A damaged row or blob is dropped at once: no run would use it, and what made it
+    runs again when it is needed.
     """
     from dagger.core.repair import check
 

@@ -26,10 +26,11 @@ def clean(
     as_json: bool,
     cache_directory: str | None,
 ) -> None:
-    """Forget the cached results of the project here, so that its tasks run again.
+    """Forget the results of the project here.
 
-    A TARGET is a task or the path of an output; without one, all are meant. --outputs removes only files that a task
-    made and that are still as it made them, and never through a symbolic link; the rest is listed and left.
+    Its tasks then run again. A TARGET is a task or the path of an output; without one, all are meant. --outputs removes
+    only files that a task made and that are still as it made them, and never through a symbolic link; the rest is
+    listed and left.
     """
     from dagger.core.cleaning import clean as clean_project
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -22,6 +23,7 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 TERMINATED = 143
 
+_ECHO = 1.0
 _CLI = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -56,18 +58,35 @@ def message(text: str) -> None:
 
 
 @contextmanager
-def terminations_raised() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated`, the first one only: a second must not break the cleaning up."""
+def signals_raised() -> Iterator[None]:
+    """Raise `Terminated` for SIGTERM and KeyboardInterrupt for SIGINT, so that what follows can end its work in order.
+
+    An echo must not break the ending: a second SIGTERM is ignored, and so is a SIGINT within a second of one, which
+    comes when a terminal or a parent tells both the process and its group.
+    """
+    interrupted = float("-inf")
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
-    former = signal.signal(signal.SIGTERM, terminate)
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        former, interrupted = interrupted, time.monotonic()
+        if interrupted - former > _ECHO:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        # What the script put in their place is the script's affair.
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def show_traceback(error: BaseException) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from dagger.cli.text import count
-from dagger.core import plain
-from dagger.core import report as out
+from dagger.core import plain, report as out
 from dagger.core.events import RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.report import duration
 

@@ -22,7 +22,7 @@ from dagger.cli.ending import (
     is_stdout_closed,
     message,
     show_traceback,
-    terminations_raised,
+    signals_raised,
 )
 from dagger.errors import DaggerError, UsageError
 
@@ -75,7 +75,7 @@ def execute(script: str, arguments: Sequence[str], session: Session, ledger: Led
     from dagger.core.session import opened
 
     try:
-        with opened(session), terminations_raised():
+        with opened(session), signals_raised():
             _run_script(script, arguments, session, quiet=quiet)
             _check_names(session)
             _run_rest(session, script, quiet=quiet)

@@ -37,11 +37,11 @@ def why(
     as_json: bool,
     cache_directory: str | None,
 ) -> int:
-    """Say why TASK last ran, or with a SCRIPT whether and why it would run now.
+    """Say why TASK last ran, or would run now.
 
-    TASK is a task or the path of an output. The source of code that changed is shown as a diff, small values as they
-    were and are, files by path and digest. The SCRIPT runs as with `dagger run -n`, each ARG behind -- in its
-    sys.argv; what it prints goes to standard error.
+    It tells of the last run, or with a SCRIPT of the next. TASK is a task or the path of an output. The source of code
+    that changed is shown as a diff, small values as they were and are, files by path and digest. The SCRIPT runs as
+    with "dagger run -n", each ARG behind -- in its sys.argv; what it prints goes to standard error.
     """
     if script is None:
         if arguments:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dagger.core.session import Session
 
 _LONGEST_VALUE = 200
+_LARGEST_LOADED = 16_384
 _SHORT = 12
 _INPUT = "input changed"
 
@@ -207,9 +208,14 @@ class _Evidence:
     def _diff(self, reason: Reason) -> str:
         from difflib import unified_diff
 
-        sides = [self._source(reason.subject, digest) for digest in (reason.before, reason.after)]
-        names = [f"{reason.subject} ({when})" for when in ("before", "after")]
-        lines = unified_diff(sides[0].splitlines(), sides[1].splitlines(), *names, lineterm="")
+        before, after = (self._source(reason.subject, digest) for digest in (reason.before, reason.after))
+        lines = unified_diff(
+            before.splitlines(),
+            after.splitlines(),
+            f"{reason.subject} (before)",
+            f"{reason.subject} (after)",
+            lineterm="",
+        )
         return "\n".join(lines)
 
     def _source(self, part: str, digest: str) -> str:
@@ -229,15 +235,9 @@ class _Evidence:
     def _value(self, digest: str) -> str:
         """Return the text of a small value that some task made, or nothing."""
         if digest and digest not in self._values:
-            self._values[digest] = next(
-                (
-                    _text_of_stored(output)
-                    for record in self._all()
-                    for output in _flat(record.outputs)
-                    if output.value == digest and output.inline is not None and output.kind == "value"
-                ),
-                "",
-            )
+            outputs = (output for record in self._all() for output in _flat(record.outputs))
+            texts = (text_of_stored(self.cache, output) for output in outputs if output.value == digest)
+            self._values[digest] = next(filter(None, texts), "")
         return self._values.get(digest, "")
 
     def _all(self) -> list[Record]:
@@ -252,17 +252,22 @@ def _flat(outputs: Sequence[Output]) -> Iterator[Output]:
         yield from _flat(output.items)
 
 
-def _text_of_stored(output: Output) -> str:
-    """Return a stored value as text; one that needs the classes of a script is not loaded for this."""
-    if output.inline is None or output.classes:
+def text_of_stored(cache: Cache, output: Output) -> str:
+    """Return a small stored value as text, or nothing; one that needs classes of a script is not loaded for this."""
+    if output.classes or output.size > _LARGEST_LOADED:
         return ""
     from dagger.cache import values
-    from dagger.core.shipping import value_unpickler
+    from dagger.core.shipping import load_pickle, value_unpickler
 
     try:
-        return text_of(values.load(output.inline, value_unpickler))
+        if output.kind == "value":
+            kept = output.inline if output.inline is not None else cache.blobs.open_checked(output.content)
+            return text_of(values.load(kept, value_unpickler))
+        if output.kind == "file" and output.value != output.content:  # a pickle that dagger wrote
+            return text_of(load_pickle(cache.blobs.open_checked(output.members[0].digest)))
     except Exception:
-        return ""
+        return ""  # an illustration: what cannot be loaded is left out
+    return ""
 
 
 def _script_values(task: AbstractTask, worth: Mapping[str, str]) -> Iterator[tuple[str, str]]:
