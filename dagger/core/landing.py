@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 from dagger.core.process_state import ProcessState
 from dagger.errors import TaskError
 
-FULL_COLLECTION_EVERY = 50
+FULL_COLLECTION_EVERY = 200
 
 
 class ModuleFrame(NamedTuple):

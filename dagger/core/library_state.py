@@ -128,7 +128,7 @@ def _matplotlib() -> Restore:
         return sys.modules.get("matplotlib")
 
     # As plain dicts: reading the setting "backend" the usual way would choose and load one.
-    former = dict.copy(module().rcParams) if hasattr(module(), "rcParams") else None
+    former = dict(dict.items(module().rcParams)) if hasattr(module(), "rcParams") else None
 
     def restore() -> None:
         plots: Any = sys.modules.get("matplotlib.pyplot")
@@ -136,7 +136,7 @@ def _matplotlib() -> Restore:
             plots.close("all")  # the next task would draw into this one's figure
         settings = getattr(module(), "rcParams", None)
         if settings is not None:
-            wanted = former if former is not None else dict.copy(module().rcParamsOrig)
+            wanted = former if former is not None else dict(dict.items(module().rcParamsOrig))
             changed = {key: value for key, value in wanted.items() if dict.get(settings, key) != value}
             dict.update(settings, changed)
 

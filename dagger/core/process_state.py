@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+# Without those of real time, which nobody uses and which take as long to look at as all else here together.
+_SIGNALS = range(1, 32)
+
 Restore = Callable[[], None]
 LoggerState = tuple[int, list[Any], list[Any], bool, bool]
 
@@ -102,13 +105,13 @@ def _signals() -> Restore:
 
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    former = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def restore() -> None:
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in former.items():
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
 
     return restore

@@ -405,10 +405,10 @@ def test_an_open_costs_little(root: Path) -> None:
         os.utime(path, (OLD, OLD))
 
     def opening() -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         for path in files:
             os.close(os.open(path, os.O_RDONLY))
-        return (time.perf_counter() - start) / len(files)
+        return (time.thread_time() - start) / len(files)
 
     bare = min(opening() for _ in range(5))
     with tracker(root):
