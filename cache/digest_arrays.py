@@ -146,9 +146,10 @@ def _masked(value: Any, _code: Code) -> Branch:
 
 
 def _ufunc(value: Any, _code: Code) -> bytes:
+    name = str(value.__name__)
     for module in ("numpy", "numpy.strings", "numpy._core.umath", "scipy.special"):
-        if getattr(sys.modules.get(module), value.__name__, None) is value:
-            return seal(tag("ufunc", module, value.__name__))
+        if getattr(sys.modules.get(module), name, None) is value:
+            return seal(tag("ufunc", module, name))
     # One of numpy.frompyfunc hides the function that it calls.
     raise UndigestibleError("", "ufunc")
 

@@ -76,6 +76,6 @@ def _write(root: Branch, colours: Colours) -> tuple[bytes, dict[int, int]]:
     for branch in order:
         if branch.unordered:
             # Members get their numbers in an order that does not depend on the hash seed.
-            branch.parts.sort(key=lambda part: colours[id(part)] if type(part) is Branch else part)
+            branch.parts.sort(key=lambda part: colours[id(part)] if isinstance(part, Branch) else part)
         hasher.update(branch.encode(number))
     return hasher.digest(), numbers

@@ -181,16 +181,16 @@ def _resolve(module: str, name: str) -> object:
 
 def _open_reduced(value: Any, _code: Code) -> bytes | Branch:
     kind = type(value)
-    reducer: Callable[[Any], Any] | None = copyreg.dispatch_table.get(kind)  # type: ignore[assignment]
+    reducer: Callable[[Any], Any] | None = copyreg.dispatch_table.get(kind)
     try:
-        reduced = reducer(value) if reducer else value.__reduce_ex__(4)
+        reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
     except UndigestibleError:
         raise
     except Exception as error:
         raise UndigestibleError("", kind.__qualname__) from error
     if isinstance(reduced, str):
         return _global(value, reduced, _code)
-    function, arguments, state, items, pairs, setter = (*reduced, *(None,) * (6 - len(reduced)))
+    function, arguments, state, items, pairs, setter = tuple(reduced) + (None,) * (6 - len(reduced))
     children: tuple[object, ...] = (
         _rebuilder(function),
         Branch(arguments, b"t", [_name_of(kind, part) for part in arguments], by_position),

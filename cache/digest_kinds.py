@@ -118,7 +118,8 @@ def _known_opener(base: type) -> tuple[Opener, bool] | None:
 
 def _is_plain_subclass(kind: type, base: type) -> bool:
     if base is tuple and hasattr(kind, "_fields"):
-        return kind.__reduce_ex__ is base.__reduce_ex__
+        own: object = kind.__reduce_ex__
+        return own is base.__reduce_ex__
     return pickling_hooks(kind) == pickling_hooks(base)
 
 

@@ -151,7 +151,7 @@ class _Walk:
                 self.kinds.add(type(child))
                 opened = digest_kinds.open_value(child, self._code)
                 shared = sys.getrefcount(child) > _ONE_HOLDER
-                if type(opened) is Branch:
+                if isinstance(opened, Branch):
                     opened.shared = shared
                     self._enter(identity, child, opened)
                     break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from dagger.core.report import RunReport, TaskReport
@@ -48,5 +48,5 @@ class RunEnded:
     report: RunReport
 
 
-Event = Union[RunStarted, TaskStarted, TaskEnded, Noted, RunEnded]
+Event: TypeAlias = "RunStarted | TaskStarted | TaskEnded | Noted | RunEnded"
 Listener = Callable[[Event], None]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Done = Callable[["Outcome | BaseException"], None]
 
 
-class WorkerLost(DaggerError):
+class WorkerLost(DaggerError):  # noqa: N818  (an event that the engine hears of, not a fault of its caller)
     """The process that ran a job died: killed, out of memory, or a crash in native code."""
 
 

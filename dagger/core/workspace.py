@@ -171,7 +171,7 @@ def leaves(datum: AbstractDatum, output: Output) -> list[Leaf] | None:
     if output.kind != "list" or len(datum.datums) != len(output.items):
         return None
     found: list[Leaf] = []
-    for member, item in zip(datum.datums, output.items):
+    for member, item in zip(datum.datums, output.items, strict=True):
         below = leaves(member, item)
         if below is None:
             return None

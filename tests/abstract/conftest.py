@@ -43,10 +43,7 @@ class Step(AbstractTask):
     work: Any = None
 
     def _initialize_outputs(self, output_dict: dict[str, Any]) -> dict[str, AbstractDatum]:
-        return {
-            name: given if isinstance(given, AbstractDatum) else Box()
-            for name, given in output_dict.items()
-        }
+        return {name: given if isinstance(given, AbstractDatum) else Box() for name, given in output_dict.items()}
 
     def _run_logic(self, collected_inputs: dict[str, Any]) -> Any:
         if self.work is not None:
@@ -127,6 +124,4 @@ def toys() -> SimpleNamespace:
             steps.append(Step(f"s{index}", inputs, {"out": None}))
         return steps
 
-    return SimpleNamespace(
-        Box=Box, Step=Step, Cleaning=Cleaning, ThreadManager=ThreadManager, chain=chain
-    )
+    return SimpleNamespace(Box=Box, Step=Step, Cleaning=Cleaning, ThreadManager=ThreadManager, chain=chain)

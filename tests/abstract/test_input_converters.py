@@ -36,8 +36,7 @@ def test_a_missing_converter_is_named(toys: SimpleNamespace) -> None:
     with pytest.raises(TypeError) as caught:
         ConverterRegistry().convert(toys.Box(), InputForm.FILEPATH)
     assert str(caught.value) == (
-        "No converter registered for Box -> InputForm.FILEPATH; "
-        "register one with converter_registry.register(...)"
+        "No converter registered for Box -> InputForm.FILEPATH; register one with converter_registry.register(...)"
     )
 
 
@@ -54,7 +53,5 @@ def test_a_wrong_registration_is_refused(wrong: Any) -> None:
 def test_custom_ones_can_be_told(toys: SimpleNamespace) -> None:
     """Workers get the converters that importing dagger does not give them, and no other."""
     custom = converter_registry.custom()
-    assert [(cls, form) for cls, form, fn in custom if cls is toys.Box] == [
-        (toys.Box, InputForm.OBJECT)
-    ]
+    assert [(cls, form) for cls, form, fn in custom if cls is toys.Box] == [(toys.Box, InputForm.OBJECT)]
     assert not [cls for cls, _, _ in custom if cls is DatumList]

@@ -251,9 +251,7 @@ def test_random_graphs_with_failures(toys: SimpleNamespace) -> None:
         tasks: list[Any] = []
         for index in range(choose.randint(1, 12)):
             needed = choose.sample(tasks, min(index, choose.randint(0, 3)))
-            tasks.append(
-                toys.Step(f"t{index}", {it.identifier: it["x"] for it in needed}, {"x": None})
-            )
+            tasks.append(toys.Step(f"t{index}", {it.identifier: it["x"] for it in needed}, {"x": None}))
             if choose.random() < 0.15:
                 tasks[-1].work = lambda _: 1 / 0
         manager = toys.ThreadManager(tasks)
