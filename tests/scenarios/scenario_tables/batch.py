@@ -152,7 +152,7 @@ class Batch:
         played["moved"] = self._run(moved, edited=True)
         for scenario in self.scenarios:
             for path in made[scenario.name]:
-                path.unlink()
+                path.unlink(missing_ok=True)
             scenario.lay_out(project)
         self._write_script(project, edited=False)
         played["undone"] = self._run(project)

@@ -153,7 +153,7 @@ def nothing(_folder: Path) -> None:
 
 def _put(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists() or file.read_text() != text:
+    if not file.exists() or file.read_bytes() != text.encode():
         file.write_text(text)
 
 
