@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CHUNK = 500
-_ROUNDS = 10
+_ROUNDS = 20
+_LONGEST_PAUSE = 1.0
 _LAST = "\U0010ffff"
 
 
@@ -164,7 +165,7 @@ class DiskIndex:
     def _attempt(self, work: Callable[[], _T]) -> _T:
         """Do ``work``; wait for a locked database, begin a fresh one for a damaged one."""
         replaced = False
-        for _ in range(_ROUNDS):
+        for pauses in range(_ROUNDS):
             try:
                 if self._is_stale():
                     self.close()
@@ -176,6 +177,8 @@ class DiskIndex:
                 if cause is None:
                     raise
                 if _is_locked(cause):
+                    # SQLite waits by itself but for some moments, as while another process makes the database.
+                    time.sleep(min(0.01 * 2**pauses, _LONGEST_PAUSE))
                     continue
                 if "no such table" in str(cause) and not replaced:
                     # Cut off to nothing: diskcache makes the tables when it opens the file again.
@@ -232,6 +235,8 @@ class DiskIndex:
             aside = os.path.join(self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
             try:
                 with wait_for_lock(os.path.join(self.directory, "lock")):
+                    if self._is_sound():
+                        return  # it was read while another process made it
                     os.makedirs(aside, 0o700, exist_ok=True)
                     for suffix in ("", "-wal", "-shm"):
                         with contextlib.suppress(FileNotFoundError):
@@ -239,6 +244,16 @@ class DiskIndex:
             except OSError as error:
                 raise UnavailableError(f"{self._database} is damaged and cannot be moved: {error}") from error
             self._tell(f"the cache's index was damaged; it was moved to {aside} and a fresh one begun")
+
+    def _is_sound(self) -> bool:
+        import sqlite3
+
+        try:
+            with contextlib.closing(connect(self._database)) as reader:
+                reader.execute("SELECT key, value FROM Cache WHERE raw = 1 LIMIT 1").fetchall()
+                return list(reader.execute("PRAGMA quick_check(1)")) == [("ok",)]
+        except sqlite3.Error:
+            return False
 
 
 def _identity(path: str) -> tuple[int, int]:
