@@ -17,8 +17,7 @@ from dagger.abstract.helpers import (
 )
 from dagger.cache import Cache
 from dagger.cache.records import Output
-from dagger.core import plain
-from dagger.core import session as sessions
+from dagger.core import plain, session as sessions
 from dagger.core.checks import check
 from dagger.core.engine import Engine, Options
 from dagger.core.events import Event, Listener, TaskEnded, TaskStarted

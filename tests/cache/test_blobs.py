@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dagger.cache import streams
 from dagger.cache.blob_files import make_scratch

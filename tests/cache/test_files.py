@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dagger.cache import streams

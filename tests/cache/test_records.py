@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dagger.cache.records import Entry, Member, Output, Read, Reason, Record, decode, encode
 from dagger.errors import DamagedError
