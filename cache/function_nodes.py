@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import types
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dagger.cache import ownership
-from dagger.cache.annotations import annotation_text
-from dagger.cache.code_digests import code_form, docstrings
+from dagger.cache import code_imports, ownership
+from dagger.cache.code_digests import code_form
 from dagger.cache.code_graph import Edge, Node, digest_text
-from dagger.cache.code_nodes import file_digest, namespace_builtins
+from dagger.cache.code_imports import ABSENT
+from dagger.cache.code_nodes import namespace_builtins
+from dagger.cache.foreign_nodes import contents, fill_dispatcher, fill_foreign, function_aspects, module_name
 from dagger.cache.reach import Reference, reach
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker
 
-_ABSENT = object()
 _IGNORED_GLOBALS = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
 _IMPORTERS = (importlib.import_module, __import__)
-_TRANSPARENT_MODULES = frozenset({"functools", "contextlib", "reprlib"})
 
 
 def fill_function(maker: NodeMaker, node: Node, function: types.FunctionType) -> None:
@@ -31,9 +28,9 @@ def fill_function(maker: NodeMaker, node: Node, function: types.FunctionType) ->
     if ownership.is_own_namespace(namespace):
         _FunctionFiller(maker, node, function).fill()
     elif namespace.get("__name__") == "functools" and hasattr(function, "registry"):
-        _fill_dispatcher(maker, node, function)
+        fill_dispatcher(maker, node, function)
     else:
-        _fill_foreign(maker, node, function)
+        fill_foreign(maker, node, function)
 
 
 def qualified_name(function: types.FunctionType) -> str:
@@ -42,21 +39,8 @@ def qualified_name(function: types.FunctionType) -> str:
     name = getattr(code, "co_qualname", None)  # from 3.11 on
     if name is None:
         name = code.co_name if "__wrapped__" in function.__dict__ else function.__qualname__
-    module = _module_name(function.__globals__)
+    module = module_name(function.__globals__)
     return f"{ownership.canonical_name(module, function.__globals__)}.{name}" if module else str(name)
-
-
-def function_aspects(function: types.FunctionType, aspect: str) -> str:
-    """Digest what only code can see that looks for it: docstrings, annotations, names."""
-    code = function.__code__
-    if aspect == "docs":
-        return digest_text(function.__doc__, docstrings(code))
-    if aspect == "annotations":
-        annotations = [(name, annotation_text(value)) for name, value in function.__annotations__.items()]
-        return digest_text(annotations, code_form(code, annotations=True).digest)
-    if aspect == "names":
-        return digest_text(function.__name__, function.__qualname__, code.co_name)
-    return ""
 
 
 class _FunctionFiller:
@@ -67,7 +51,7 @@ class _FunctionFiller:
         self.node = node
         self.function = function
         self.namespace = function.__globals__
-        self.module = _module_name(self.namespace)
+        self.module = module_name(self.namespace)
         self.words: list[tuple[str, str]] = []
         node.name = qualified_name(function)
 
@@ -98,7 +82,7 @@ class _FunctionFiller:
         }
         for index, name in enumerate(free):
             value = self.cell(name)
-            if value is _ABSENT:
+            if value is ABSENT:
                 self.words.append((f"cell {index}", "empty"))
             elif not (isinstance(value, types.ModuleType) and name in read_through):
                 self.edge(f"cell {index}", value, f"{self.node.name}.{name}")
@@ -114,7 +98,7 @@ class _FunctionFiller:
 
     def cell(self, name: str) -> object:
         position = self.function.__code__.co_freevars.index(name)
-        return _contents((self.function.__closure__ or ())[position])
+        return contents((self.function.__closure__ or ())[position])
 
     def follow_reference(self, reference: Reference) -> None:
         name = reference.name
@@ -151,10 +135,10 @@ class _FunctionFiller:
         rest = list(attributes)
         while isinstance(value, types.ModuleType) and rest:
             own = ownership.is_own(value)
-            found = module_attribute(value, rest[0])
-            if found is _ABSENT and own:
+            found = code_imports.attribute(value, rest[0])
+            if found is ABSENT and own:
                 found = self.computed_attribute(label, value, rest[0])
-            if found is _ABSENT:
+            if found is ABSENT:
                 break
             if not own and not isinstance(found, types.ModuleType) and not _is_own_code(found):
                 break
@@ -183,13 +167,13 @@ class _FunctionFiller:
         """Ask an own module's ``__getattr__``, which counts too."""
         compute = vars(module).get("__getattr__")
         if compute is None:
-            return _ABSENT
+            return ABSENT
         self.edge(f"{label}.__getattr__", compute, f"{module.__name__}.__getattr__")
         self.node.reached.add((module.__name__, None))
         try:
             return getattr(module, name)
         except Exception:  # the user's function may fail in any way; the call will say so
-            return _ABSENT
+            return ABSENT
 
     def follow_foreign_module(self, label: str, module: types.ModuleType, rest: list[str], literal: str | None) -> None:
         self.node.edges.append(Edge(label, self.maker.leaf(".".join([module.__name__, *rest]), module)))
@@ -240,43 +224,21 @@ class _FunctionFiller:
 
     def follow_import(self, reference: Reference) -> None:
         """Follow an import in the body: own code is imported, as by a call; others are leaves."""
-        full = self.full_name(reference)
+        full = code_imports.full_name(reference, self.namespace)
         label = f"import {'.' * reference.level}{reference.name}"
-        module = sys.modules.get(full)
-        if module is None:
-            if not _is_own_unloaded(full):
-                self.follow_unloaded(label, full, reference.attributes)
-                return
-            try:
-                module = importlib.import_module(full)
-            except ImportError:
-                self.words.append((label, "absent"))
-                return
-            except Exception:  # the user's module may fail in any way; the call will say so
-                self.words.append((label, f"fails {_file_of(full)}"))
-                return
+        found = code_imports.find(full)
+        if isinstance(found, str):
+            self.words.append((label, found))
+            return
+        if found is None:
+            name = ".".join([full, *reference.attributes])
+            self.node.edges.append(Edge(label, self.maker.leaf(name, full)))
+            return
         if reference.package:
-            module = sys.modules.get(full.partition(".")[0], module)
-        if reference.attributes and module_attribute(module, reference.attributes[0]) is _ABSENT:
-            _import_submodule(module, reference.attributes[0])
-        self.follow(label, module, reference.attributes)
-
-    def follow_unloaded(self, label: str, full: str, attributes: tuple[str, ...]) -> None:
-        name = full if full.partition(".")[0] not in sys.builtin_module_names else full.partition(".")[0]
-        if _is_missing(name):
-            self.words.append((label, "absent"))
-        else:
-            self.node.edges.append(Edge(label, self.maker.leaf(".".join([full, *attributes]), full)))
-
-    def full_name(self, reference: Reference) -> str:
-        if not reference.level:
-            return reference.name
-        package = self.namespace.get("__package__")
-        if not isinstance(package, str) or not package:
-            package = self.module if "__path__" in self.namespace else self.module.rpartition(".")[0]
-        for _ in range(reference.level - 1):
-            package = package.rpartition(".")[0]
-        return f"{package}.{reference.name}" if reference.name else package
+            found = sys.modules.get(full.partition(".")[0], found)
+        if reference.attributes:
+            code_imports.find_submodule(found, reference.attributes[0])
+        self.follow(label, found, reference.attributes)
 
     def edge(self, label: str, value: object, name: str, inner: bool = False) -> None:
         self.node.edges.append(Edge(label, self.maker.node(value, name), inner))
@@ -285,119 +247,9 @@ class _FunctionFiller:
         return ownership.canonical_name(self.module, self.namespace)
 
 
-def module_attribute(module: types.ModuleType, name: str) -> object:
-    """What ``module.name`` gives without ``__getattr__``; a submodule also where it is unbound."""
-    found = vars(module).get(name, _ABSENT)
-    if found is _ABSENT:
-        return sys.modules.get(f"{module.__name__}.{name}") or _ABSENT
-    return found
-
-
-def _fill_dispatcher(maker: NodeMaker, node: Node, function: types.FunctionType) -> None:
-    """A singledispatch function counts by its registry."""
-    registry = function.registry  # type: ignore[attr-defined]
-    node.kind = "leaf"
-    node.local = digest_text("singledispatch")
-    for cls, implementation in registry.items():
-        label = f"for {annotation_text(cls)}"
-        node.edges.append(Edge(label, maker.node(implementation, node.name)))
-        node.edges.append(Edge(label, maker.node(cls, "")))
-
-
-def _fill_foreign(maker: NodeMaker, node: Node, function: types.FunctionType) -> None:
-    """An installed function: a leaf, but for the own code and the values that it carries."""
-    module = _module_name(function.__globals__)
-    node.kind = "leaf"
-    line = function.__code__.co_firstlineno if "<lambda>" in function.__qualname__ else 0
-    node.local = digest_text("leaf", f"{module}.{function.__qualname__}", line)
-    distribution = ownership.distribution(module)
-    if distribution is not None:
-        node.modules.add(distribution)
-    if module.partition(".")[0] == "dagger" or _is_library_function(function):
-        return
-    for index, value in enumerate(_carried(function)):
-        seen = ""
-        if isinstance(value, types.FunctionType) and module not in _TRANSPARENT_MODULES:
-            # An installed decorator may look at what it decorates.
-            seen = digest_text([function_aspects(value, aspect) for aspect in ("docs", "annotations", "names")])
-        node.edges.append(Edge(f"carried {index} {seen}", maker.node(value, f"{node.name}.{index}")))
-
-
-def _is_library_function(function: types.FunctionType) -> bool:
-    """Tell whether a function is what its module has under its name: no wrapper of something else."""
-    found: object = sys.modules.get(function.__module__ or "")
-    if not isinstance(found, types.ModuleType) or ownership.is_own(found):
-        return False
-    for name in function.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is function
-
-
-def _carried(function: types.FunctionType) -> Iterator[object]:
-    for cell in function.__closure__ or ():
-        value = _contents(cell)
-        if value is not _ABSENT:
-            yield value
-    if function.__closure__ and "__wrapped__" in function.__dict__:
-        yield function.__dict__["__wrapped__"]
-
-
-def _contents(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return _ABSENT
-
-
-def _module_name(namespace: dict[str, object]) -> str:
-    name = namespace.get("__name__")
-    return name if isinstance(name, str) else ""
-
-
 def _is_own_code(value: object) -> bool:
     if isinstance(value, types.FunctionType):
         return ownership.is_own_namespace(value.__globals__)
     if isinstance(value, type):
         return ownership.is_own_class(value)
     return False
-
-
-def _is_own_unloaded(full: str) -> bool:
-    top = full.partition(".")[0]
-    if top in sys.modules:
-        return ownership.is_own(sys.modules[top])
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return False
-    if spec is None:
-        return False
-    location = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-    return ownership.is_own_location(top, location)
-
-
-def _is_missing(full: str) -> bool:
-    top = full.partition(".")[0]
-    if top in sys.modules:
-        return False
-    try:
-        return importlib.util.find_spec(top) is None
-    except (ImportError, ValueError):
-        return True
-
-
-def _file_of(full: str) -> str:
-    try:
-        spec = importlib.util.find_spec(full)
-        return file_digest(spec.origin) if spec is not None and spec.origin else ""
-    except (ImportError, ValueError, OSError):
-        return ""
-
-
-def _import_submodule(module: types.ModuleType, name: str) -> None:
-    if not hasattr(module, "__path__") or not ownership.is_own(module):
-        return
-    try:
-        importlib.import_module(f"{module.__name__}.{name}")
-    except Exception:  # counted as absent
-        return
