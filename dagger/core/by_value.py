@@ -15,6 +15,7 @@ import weakref
 from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from functools import lru_cache, partial
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn, TypeVar
@@ -27,6 +28,8 @@ from dagger.core.landing import ModuleFrame
 
 _CachedFunction = type(lru_cache(lambda: None))
 _MADE_BY_CACHE = frozenset({"__wrapped__", "cache_parameters"})
+_MADE_BY_ENUM = frozenset({"_value_", "_name_", "_sort_order_", "__objclass__"})
+_WITH_SETTER = 6  # the length of what cloudpickle reduces a class to that it takes apart
 _one_at_a_time = threading.RLock()
 
 
@@ -79,17 +82,32 @@ class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         make, arguments, state, _, _, setter = reduced
         if own:
-            return make, arguments, state, None, None, partial(landing.set_function, setter)
+            return make, arguments, state, None, None, partial(landing.set_function, setter, self._named_in(function))
         attributes, slots = state
         return make, arguments, (attributes, {**slots, "__globals__": {}}), None, None, setter
 
     def _class(self, cls: type) -> Any:
         _by_value(cls.__module__)
         reduced = super().reducer_override(cls)
-        if not isinstance(reduced, tuple) or cls.__qualname__ == cls.__name__:
+        if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:
             return reduced
         make, arguments, state, _, _, setter = reduced
-        return make, arguments, state, None, None, partial(landing.set_class, setter, cls.__qualname__)
+        if any("__init_subclass__" in vars(base) and is_own(base.__module__) for base in cls.__mro__[1:]):
+            make = partial(landing.make_class, make)
+        if issubclass(cls, Enum):
+            setter = partial(landing.set_members, setter, _member_attributes(cls))
+        finish = partial(landing.set_class, setter, cls.__qualname__, self._named_in(cls))
+        return make, arguments, state, None, None, finish
+
+    def _named_in(self, obj: Any) -> Any:
+        """Return what will be the own module in which an object is found by its name: values may refer to it so."""
+        module = sys.modules.get(obj.__module__)
+        if module is None or not is_shipped(module):
+            return None
+        try:
+            return self.frame(module) if landing.resolve(obj.__module__, obj.__qualname__) is obj else None
+        except AttributeError:
+            return None
 
     def _module(self, module: ModuleType) -> Any:
         if not is_shipped(module):
@@ -160,6 +178,14 @@ def _home(namespace: dict[str, Any]) -> ModuleType | None:
     """The loaded module whose globals these are."""
     module = sys.modules.get(str(namespace.get("__name__")))
     return module if getattr(module, "__dict__", None) is namespace else None
+
+
+def _member_attributes(cls: type[Enum]) -> dict[str, dict[str, Any]]:
+    """What an enum's members were given when they were made, which cloudpickle forgets."""
+    return {
+        name: {key: value for key, value in vars(member).items() if key not in _MADE_BY_ENUM}
+        for name, member in cls.__members__.items()
+    }
 
 
 def _is_own_function(cached: Any) -> bool:

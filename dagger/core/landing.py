@@ -22,6 +22,9 @@ from dagger.errors import TaskError
 FULL_COLLECTION_EVERY = 200
 
 
+Setter = Callable[[Any, Any], None]
+
+
 class ModuleFrame(NamedTuple):
     """What a module is, without what is in it.
 
@@ -63,6 +66,7 @@ class Landing:
     """One job's stay in this process; jobs do not overlap.
 
     Attributes:
+        modules: The job's modules.
         left_threads: Names of threads that the job left running, known once it is over.
     """
 
@@ -164,7 +168,7 @@ def installed_namespace(name: str) -> dict[str, Any]:
     return import_module(name).__dict__
 
 
-def set_function(setter: Callable[[Any, Any], None], function: FunctionType, state: Any) -> None:
+def set_function(setter: Setter, home: JobModule | None, function: FunctionType, state: Any) -> None:
     """Finish a function, without overriding what its module's namespace has already.
 
     A second payload brings its own copies of the same globals, and all code of a job must see the same ones.
@@ -173,12 +177,50 @@ def set_function(setter: Callable[[Any, Any], None], function: FunctionType, sta
     for name, value in slots["__globals__"].items():
         function.__globals__.setdefault(name, value)
     setter(function, (attributes, {**slots, "__globals__": {}}))
+    _note_name(home, function)
 
 
-def set_class(setter: Callable[[Any, Any], None], qualname: str, cls: type, state: Any) -> None:
-    """Finish a class that stands inside another or in a function, which cloudpickle would forget."""
+def make_class(make: Callable[..., type], *arguments: Any) -> type:
+    """Make a class without telling its bases: they were told when the manager made it, and it shows in their state."""
+    _, _, bases, *_ = arguments if isinstance(arguments[0], type) else (None, None, arguments[0])
+    told = {
+        base
+        for given in bases
+        for base in getattr(getattr(given, "__origin__", given), "__mro__", ())
+        if "__init_subclass__" in vars(base) and isinstance(sys.modules.get(base.__module__), JobModule)
+    }
+    former = {base: vars(base)["__init_subclass__"] for base in told}
+    try:
+        for base in told:
+            base.__init_subclass__ = classmethod(_not_told)
+        return make(*arguments)
+    finally:
+        for base, method in former.items():
+            base.__init_subclass__ = method
+
+
+def _not_told(cls: type[Any], /, **_: object) -> None:
+    """Stand in for ``__init_subclass__``."""
+
+
+def set_class(setter: Setter, qualname: str, home: JobModule | None, cls: type, state: Any) -> None:
+    """Finish a class. Of one that stands inside another or in a function, cloudpickle forgets where."""
     setter(cls, state)
     cls.__qualname__ = qualname
+    _note_name(home, cls)
+
+
+def set_members(setter: Setter, attributes: dict[str, dict[str, Any]], cls: Any, state: Any) -> None:
+    """Finish an enum: its members get back what its ``__init__`` or ``__new__`` gave them."""
+    setter(cls, state)
+    for name, values in attributes.items():
+        vars(cls[name]).update(values)
+
+
+def _note_name(home: JobModule | None, obj: Any) -> None:
+    """Give a module what the manager finds in it by name, also where the code does not use it by that name."""
+    if home is not None and "." not in obj.__qualname__:
+        vars(home).setdefault(obj.__qualname__, obj)
 
 
 def empty_cache(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:

@@ -120,8 +120,10 @@ class _Shipment:
             self._fill_whole(module, frame)
             return
         self._pickler.dump((frame, "__name__", name, None))
-        for attribute in sorted(names & vars(module).keys()):
-            value = vars(module)[attribute]
+        for attribute in sorted(names):
+            value = getattr(module, attribute, self)  # a module may make some only when they are asked for
+            if value is self:
+                continue
             self._dump((frame, attribute, value, None), f"{name}.{attribute}", value)
 
     def _send_parent(self, name: str) -> None:

@@ -60,10 +60,18 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if found is not None:
                 if is_own(obj.__module__):
                     self.classes.add(f"{obj.__module__}:{obj.__qualname__}")
-                if found is obj:
+                if _is_there(obj):
                     return NotImplemented  # pickle writes the name itself
                 return resolve, (obj.__module__, obj.__qualname__)
         return super().reducer_override(obj)
+
+
+def _is_there(obj: Any) -> bool:
+    """Tell whether pickle would find an object under its own name."""
+    found: Any = sys.modules[obj.__module__]
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj
 
 
 def _named(obj: Any) -> Any:
@@ -78,16 +86,5 @@ def _named(obj: Any) -> Any:
     try:
         found = resolve(module, qualname)
     except AttributeError:
-        return _bring(obj, module, qualname)
-    return found if type(found) is type(obj) else None
-
-
-def _bring(obj: Any, module: str, qualname: str) -> Any:
-    """Name what a job met without naming it, as the class of an argument: its module gets it now."""
-    from dagger.core.landing import Landing
-
-    landing = Landing.current
-    if landing is None or module not in landing.modules or "." in qualname:
         return None
-    vars(landing.modules[module])[qualname] = obj
-    return obj
+    return found if type(found) is type(obj) else None

@@ -356,6 +356,122 @@ def test_classes_of_all_kinds_travel(project: Project) -> None:
     assert project.run(script) == [str([True] * 8)]
 
 
+def test_enums_and_families_of_classes_are_what_they_were(project: Project) -> None:
+    """Members keep what they were made with; bases that keep a register of their subclasses are not told twice."""
+    project.write(
+        "helpers.py",
+        """
+        import enum
+        class Planet(enum.Enum):
+            EARTH = (5.9, 6.3)
+            def __init__(self, mass, radius):
+                self.mass = mass
+        class Level(enum.IntFlag):
+            LOW = 1
+            HIGH = 2
+        class Base:
+            register = []
+            def __init_subclass__(cls, *, tag, **more):
+                super().__init_subclass__(**more)
+                cls.tag = tag
+                Base.register.append(cls)
+        class One(Base, tag="one"):
+            pass
+        class Two(One, tag="two"):
+            pass
+        """,
+    )
+    script = """
+        from helpers import *
+        def task():
+            class Three(Two, tag="three"):
+                pass
+            return (Planet.EARTH.mass, Planet((5.9, 6.3)) is Planet.EARTH, Level.LOW | Level.HIGH,
+                One.tag, Two.tag, [cls.__name__ for cls in Base.register])
+        """
+    expected = "(5.9, True, <Level.HIGH|LOW: 3>, 'one', 'two', ['One', 'Two', 'Three'])"
+    assert [line.replace("LOW|HIGH", "HIGH|LOW") for line in project.run(script)] == [expected]
+
+
+def test_tasks_of_all_forms(project: Project) -> None:
+    """Closures, lambdas, partials, bound methods, callable objects and wrapped functions run as they do at home."""
+    script = """
+        import functools
+        def wrap(function):
+            @functools.wraps(function)
+            def inner():
+                calls.append(1)
+                return function(), len(calls)
+            return inner
+        calls = []
+        def make(n):
+            def inner():
+                return n + offset
+            return inner
+        offset = 10
+        class Callable:
+            def __init__(self, n): self.n = n
+            def __call__(self): return self.n + offset
+            def method(self): return self.n * offset
+            @classmethod
+            def shared(cls): return cls.__name__, offset
+            @staticmethod
+            def alone(): return Callable(3)()
+        closure, short, part = make(1), lambda: offset, functools.partial(max, 1, 2)
+        obj = Callable(2)
+        bound, shared, alone = obj.method, Callable.shared, Callable.alone
+        @wrap
+        def wrapped():
+            return wrapped.__name__
+        """
+    forms = ("closure", "short", "part", "obj", "bound", "shared", "alone", "wrapped")
+    assert project.run(script, *forms) == ["11", "10", "2", "12", "20", "('Callable', 10)", "13", "('wrapped', 1)"]
+
+
+def test_what_a_task_defines_itself_comes_back_by_value(project: Project) -> None:
+    """A class that is made inside a function has no name that leads to it, whatever it is called."""
+    script = """
+        import collections
+        def task():
+            Row = collections.namedtuple("Row", "a b")
+            Mine = type("Mine", (), {"x": 1, "__repr__": lambda self: f"Mine {self.x}"})
+            return [Row(1, 2), Mine(), (lambda: 5)()]
+        """
+    assert project.run(script) == ["[Row(a=1, b=2), Mine 1, 5]"]
+
+
+def test_children_of_a_task_find_its_functions(project: Project) -> None:
+    """A pool of processes inside a task is given functions by name, and they are there."""
+    project.write("helpers.py", "def square(x):\n    return x * x\n")
+    script = """
+        import helpers, multiprocessing
+        def here(x):
+            return helpers.square(x) + 1
+        def task():
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                return pool.map(here, [1, 2]), pool.map(helpers.square, [3])
+        """
+    assert project.run(script) == ["([2, 5], [9])"]
+
+
+def test_names_that_a_module_makes_when_asked_are_sent(project: Project) -> None:
+    """A lazy attribute, from a module's own ``__getattr__``, is a value like any other."""
+    project.write("helpers.py", "def __getattr__(name):\n    return name.upper()\n")
+    script = """
+        import helpers
+        from dagger.core.landing import Landing
+        from dagger.core.shipping import ship
+        def task():
+            return helpers.lazy
+        if __name__ == "__main__":
+            payload = ship(task, {"helpers": frozenset({"lazy"})})
+            with Landing() as landing:
+                print(landing.load(payload)())
+            raise SystemExit
+        """
+    assert project.run(script) == ["LAZY"]
+
+
 def test_what_cannot_be_sent_is_named(project: Project) -> None:
     """The message says which name of which module, and what it is."""
     project.write(
