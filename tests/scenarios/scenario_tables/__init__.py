@@ -10,7 +10,19 @@ from importlib import import_module
 
 from scenario_tables.scenario import Scenario
 
-TOPICS = ("code", "reach", "dynamic", "classes", "callables", "values", "files", "undeclared", "outputs", "scripts", "packages")
+TOPICS = (
+    "code",
+    "reach",
+    "dynamic",
+    "classes",
+    "callables",
+    "values",
+    "files",
+    "undeclared",
+    "outputs",
+    "scripts",
+    "packages",
+)
 
 
 def scenarios_of(topic: str) -> list[Scenario]:

@@ -115,9 +115,17 @@ class Ran:
 
     def executed(self, scenario: Scenario) -> set[str]:
         """Return the short names of a scenario's tasks that executed."""
+        return self.came_out(scenario, "ran", "failed")
+
+    def came_out(self, scenario: Scenario, *outcomes: str) -> set[str]:
+        """Return the short names of a scenario's tasks that came out so."""
         prefix = scenario.task("")
-        hits = (task for task, outcome in self.outcomes.items() if outcome in ("ran", "failed"))
+        hits = (task for task, outcome in self.outcomes.items() if outcome in outcomes)
         return {task[len(prefix) :] for task in hits if task.startswith(prefix)}
+
+    def told_of(self, scenario: Scenario) -> list[str]:
+        """Return the notes about a scenario's tasks."""
+        return [note for note in self.notes if f"task '{scenario.task('')}" in note]
 
     def results(self, scenario: Scenario) -> dict[str, Any]:
         """Return the outputs of a scenario's tasks."""
@@ -152,7 +160,7 @@ class Batch:
         played["moved"] = self._run(moved, edited=True)
         for scenario in self.scenarios:
             for path in made[scenario.name]:
-                path.unlink(missing_ok=True)
+                _remove(path)
             scenario.lay_out(project)
         self._write_script(project, edited=False)
         played["undone"] = self._run(project)
@@ -181,12 +189,12 @@ class Batch:
         for name, text in texts.items():
             (project / "inline" / f"{name}.py").write_text(text)
 
-    def _edit(self, scenario: Scenario, project: Path) -> set[Path]:
-        """Make a scenario's edit; return the files that it made, which undoing has to take away."""
+    def _edit(self, scenario: Scenario, project: Path) -> list[Path]:
+        """Make a scenario's edit; return what it made and undoing has to take away, the deepest first."""
         folder = project / scenario.here
         before = set(folder.rglob("*"))
         scenario.apply(project)
-        return {path for path in folder.rglob("*") if path not in before and not path.is_dir()}
+        return sorted(set(folder.rglob("*")) - before, reverse=True)
 
     def _touch(self, project: Path) -> None:
         for path in project.rglob("*"):
@@ -229,6 +237,7 @@ class Batch:
         env |= {
             "DAGGER_REPORT": str(reports),
             "PYTHONHASHSEED": hash_seed,
+            "PYTHONDONTWRITEBYTECODE": "1",  # its caches miss an edit of the same size within a second
             "PYTHONPATH": os.pathsep.join(filter(None, [str(project / "site-packages"), env.get("PYTHONPATH")])),
             "OTHER_ORDER": "1" if other_order else "",
         }
@@ -243,6 +252,13 @@ class Batch:
 def _failure(task: dict[str, Any]) -> str:
     failure = task.get("failure")
     return f"; {failure['message']}" if failure else ""
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+    elif not any(path.iterdir()):
+        path.rmdir()
 
 
 def _content(path: Path) -> str:

@@ -115,7 +115,12 @@ EXEC = """
 
 SCENARIOS = [
     everywhere("decorated", DECORATOR, ("x + 1", "x + 2"), ran=RERUNS),
-    everywhere("decorator", DECORATOR, ("return function(*args, **kwargs)", "return dict(function(*args, **kwargs), y=0)"), ran=RERUNS),
+    everywhere(
+        "decorator",
+        DECORATOR,
+        ("return function(*args, **kwargs)", "return dict(function(*args, **kwargs), y=0)"),
+        ran=RERUNS,
+    ),
     everywhere("decorator_comment", DECORATOR, ("return wrapper", "return wrapper  # done")),
     everywhere("decorator_docstring", DECORATOR, ("Call it twice.", "Call it two times.")),
     everywhere("decorator_gone", DECORATOR, ("@twice\n", ""), ran=RERUNS),
@@ -139,14 +144,21 @@ SCENARIOS = [
     everywhere("lambda_function", "f = lambda x: {'y': x + 1}\n", ("x + 1", "x + 2"), ran=RERUNS),
     everywhere("lambda_comment", "f = lambda x: {'y': x + 1}\n", ("1}", "1}  # one")),
     everywhere("two_lambdas_on_a_line", "f, g = lambda x: {'y': x}, lambda x: 0\n", ("lambda x: 0", "lambda x: 1")),
-    everywhere("lambda_as_key", "def f(x):\n    return {'y': sorted([x, 1], key=lambda n: n)}\n", ("n: n", "n: -n"), ran=RERUNS),
+    everywhere(
+        "lambda_as_key", "def f(x):\n    return {'y': sorted([x, 1], key=lambda n: n)}\n", ("n: n", "n: -n"), ran=RERUNS
+    ),
     everywhere(
         "generator",
         "def count(n):\n    for i in range(n):\n        yield i\n\ndef f(x):\n    return {'y': list(count(x))}\n",
         ("yield i", "yield i + 1"),
         ran=RERUNS,
     ),
-    everywhere("generator_expression", "def f(x):\n    return {'y': sum(i for i in range(x))}\n", ("(i for", "(-i for"), ran=RERUNS),
+    everywhere(
+        "generator_expression",
+        "def f(x):\n    return {'y': sum(i for i in range(x))}\n",
+        ("(i for", "(-i for"),
+        ran=RERUNS,
+    ),
     everywhere(
         "coroutine",
         "import asyncio\n\nasync def g(x):\n    return x + 1\n\ndef f(x):\n    return {'y': asyncio.run(g(x))}\n",
@@ -184,11 +196,31 @@ SCENARIOS = [
     everywhere("table_other_entry_code", TABLE, ("x + 2", "x + 20"), ran=RERUNS),
     everywhere("table_entry_exchanged", TABLE, ('"one": one', '"one": three'), ran=RERUNS),
     everywhere("function_beside_the_table", TABLE, ("x + 3", "x + 30")),
-    everywhere("list_of_functions", "def a(x):\n    return 1\n\nSTEPS = [a]\n\ndef f(x):\n    return {'y': [s(x) for s in STEPS]}\n", ("return 1", "return 2"), ran=RERUNS),
-    everywhere("function_as_default", "def g(x):\n    return x + 1\n\ndef f(x, h=g):\n    return {'y': h(x)}\n", ("x + 1", "x + 2"), ran=RERUNS),
-    everywhere("map_over_a_helper", "def g(x):\n    return x + 1\n\ndef f(x):\n    return {'y': list(map(g, [x]))}\n", ("x + 1", "x + 2"), ran=RERUNS),
+    everywhere(
+        "list_of_functions",
+        "def a(x):\n    return 1\n\nSTEPS = [a]\n\ndef f(x):\n    return {'y': [s(x) for s in STEPS]}\n",
+        ("return 1", "return 2"),
+        ran=RERUNS,
+    ),
+    everywhere(
+        "function_as_default",
+        "def g(x):\n    return x + 1\n\ndef f(x, h=g):\n    return {'y': h(x)}\n",
+        ("x + 1", "x + 2"),
+        ran=RERUNS,
+    ),
+    everywhere(
+        "map_over_a_helper",
+        "def g(x):\n    return x + 1\n\ndef f(x):\n    return {'y': list(map(g, [x]))}\n",
+        ("x + 1", "x + 2"),
+        ran=RERUNS,
+    ),
     everywhere("made_by_exec", EXEC, ("return x + 1", "return x + 2"), ran=RERUNS),
-    everywhere("function_attribute", "def g():\n    return g.n\n\ng.n = 1\n\ndef f(x):\n    return {'y': g()}\n", ("g.n = 1", "g.n = 2"), ran=RERUNS),
+    everywhere(
+        "function_attribute",
+        "def g():\n    return g.n\n\ng.n = 1\n\ndef f(x):\n    return {'y': g()}\n",
+        ("g.n = 1", "g.n = 2"),
+        ran=RERUNS,
+    ),
     everywhere(
         "single_dispatch",
         """
@@ -224,8 +256,18 @@ SCENARIOS = [
         ("yield 1", "yield 2"),
         ran=RERUNS,
     ),
-    everywhere("cached_property", "from functools import cached_property\n\nclass P:\n    @cached_property\n    def n(self):\n        return 1\n\ndef f(x):\n    return {'y': P().n}\n", ("return 1", "return 2"), ran=RERUNS),
-    everywhere("reduce_with_helper", "from functools import reduce\n\ndef g(a, b):\n    return a + b\n\ndef f(x):\n    return {'y': reduce(g, [x, 2])}\n", ("a + b", "a * b"), ran=RERUNS),
+    everywhere(
+        "cached_property",
+        "from functools import cached_property\n\nclass P:\n    @cached_property\n    def n(self):\n        return 1\n\ndef f(x):\n    return {'y': P().n}\n",
+        ("return 1", "return 2"),
+        ran=RERUNS,
+    ),
+    everywhere(
+        "reduce_with_helper",
+        "from functools import reduce\n\ndef g(a, b):\n    return a + b\n\ndef f(x):\n    return {'y': reduce(g, [x, 2])}\n",
+        ("a + b", "a * b"),
+        ran=RERUNS,
+    ),
     Scenario(
         "decorator_in_another_module",
         "from HERE.decorators import plus\n\n@plus\ndef f(x):\n    return {'y': x}\n",

@@ -135,7 +135,9 @@ def _there_and_back(folder: Path) -> None:
 
 
 SOURCES = [
-    Scenario("content", READS_FILE, write("data.txt", "two\n"), ran=READ, files=ONE_FILE, reason="input changed: source"),
+    Scenario(
+        "content", READS_FILE, write("data.txt", "two\n"), ran=READ, files=ONE_FILE, reason="input changed: source"
+    ),
     Scenario("longer", READS_FILE, write("data.txt", "one\nmore\n"), ran=READ, files=ONE_FILE),
     Scenario("emptied", READS_FILE, write("data.txt", ""), ran=READ, files=ONE_FILE),
     Scenario("touched", READS_FILE, _touch, files=ONE_FILE),
@@ -143,7 +145,14 @@ SOURCES = [
     Scenario("rewritten_with_the_same_bytes", READS_FILE, _there_and_back, files=ONE_FILE),
     Scenario("same_size_and_restored_time", READS_FILE, _secret_edit, ran=READ, files=ONE_FILE),
     Scenario("exchanged_with_size_and_time", READS_FILE, _secret_exchange, ran=READ, files=ONE_FILE),
-    Scenario("made_executable", RUNS_TOOL, _mode("tool.sh", 0o755), ran=READ, files={"tool.sh": "#!/bin/sh\necho hi\n"}, setup=_mode("tool.sh", 0o644)),
+    Scenario(
+        "made_executable",
+        RUNS_TOOL,
+        _mode("tool.sh", 0o755),
+        ran=READ,
+        files={"tool.sh": "#!/bin/sh\necho hi\n"},
+        setup=_mode("tool.sh", 0o644),
+    ),
     Scenario("made_read_only", READS_FILE, _mode("data.txt", 0o444), files=ONE_FILE, setup=_mode("data.txt", 0o644)),
     Scenario("file_beside", READS_FILE, write("more.txt", "more\n"), files=ONE_FILE),
     Scenario(
@@ -187,8 +196,21 @@ SOURCES = [
     Scenario("folder_file_edited", READS_FOLDER, write("data/deep/b.txt", "c\n"), ran=READ, files=TREE),
     Scenario("folder_file_added", READS_FOLDER, write("data/c.txt", "c\n"), ran=READ, files=TREE),
     Scenario("folder_file_gone", READS_FOLDER, remove("data/a.txt"), ran=READ, files=TREE),
-    Scenario("folder_file_renamed", READS_FOLDER, lambda it: os.rename(it / "data/a.txt", it / "data/z.txt"), ran=READ, files=TREE),
-    Scenario("folder_file_executable", READS_FOLDER, _mode("data/a.txt", 0o755), ran=READ, files=TREE, setup=_mode("data/a.txt", 0o644)),
+    Scenario(
+        "folder_file_renamed",
+        READS_FOLDER,
+        lambda it: os.rename(it / "data/a.txt", it / "data/z.txt"),
+        ran=READ,
+        files=TREE,
+    ),
+    Scenario(
+        "folder_file_executable",
+        READS_FOLDER,
+        _mode("data/a.txt", 0o755),
+        ran=READ,
+        files=TREE,
+        setup=_mode("data/a.txt", 0o644),
+    ),
     Scenario("folder_touched", READS_FOLDER, lambda it: os.utime(it / "data/a.txt", (1, 1)), files=TREE),
     Scenario("folder_file_rewritten", READS_FOLDER, both(remove("data/a.txt"), write("data/a.txt", "a\n")), files=TREE),
     Scenario(
@@ -279,7 +301,9 @@ MADE = [
         files=ONE_FILE,
         kept=("out/a.txt", "out/b.txt"),
     ),
-    Scenario("executable_output_deleted", MAKES_TOOL, _in_place("out/tool.sh", remove("out/tool.sh")), kept=("out/tool.sh",)),
+    Scenario(
+        "executable_output_deleted", MAKES_TOOL, _in_place("out/tool.sh", remove("out/tool.sh")), kept=("out/tool.sh",)
+    ),
     Scenario(
         "executable_output_no_more",
         MAKES_TOOL,

@@ -37,9 +37,12 @@ class Scenario:
         env: Variable to its value before and after the edit; None stands for unset.
         always: Tasks that run every time.
         reason: A text that must be among the reasons of each task that ran for the edit.
-        note: A text that must be among what the first run said.
+        note: A text that the first run must say of one of these tasks; empty where it must say nothing.
         manager: Further arguments of the manager.
         places: Where the code stands: in a module of its own, in the script, in a notebook's cell, in `exec`.
+        failing: Tasks that fail in every run in which they run.
+        mended: Whether the edit puts an end to `always`.
+        stale: Whether what came out may be old, since the manager was told not to look.
         kept: Paths in the folder that must be after the edited run as a clean build leaves them.
         gone: Paths in the folder that must not be there after the edited run.
     """
@@ -56,6 +59,9 @@ class Scenario:
     note: str = ""
     manager: Mapping[str, object] = field(default_factory=dict)
     places: tuple[str, ...] = ("module",)
+    failing: frozenset[str] | set[str] = NOTHING
+    mended: bool = False
+    stale: bool = False
     kept: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 

@@ -123,7 +123,12 @@ ARRAYS = [
     _differ("array_scalar", "np.float64(1)", "np.float32(1)", NUMPY),
     _differ("array_to_list", "np.array([1, 2])", "[1, 2]", NUMPY),
     _differ("array_of_objects", "np.array([1, 'a'], dtype=object)", "np.array([1, 'b'], dtype=object)", NUMPY),
-    _same("array_of_objects", "np.array([1, 'a'], dtype=object)", "np.array(['x', 'a'], dtype=object) if 0 else np.array([1, 'a'], object)", NUMPY),
+    _same(
+        "array_of_objects",
+        "np.array([1, 'a'], dtype=object)",
+        "np.array(['x', 'a'], dtype=object) if 0 else np.array([1, 'a'], object)",
+        NUMPY,
+    ),
     _differ("structured_array", "np.zeros(2, 'i4,f8')", "np.zeros(2, 'i4,f4')", NUMPY),
     _differ("array_of_times", "np.array(['2024-01-01'], 'M8[D]')", "np.array(['2024-01-02'], 'M8[D]')", NUMPY),
     _differ("sparse_matrix", "sparse.csr_matrix(np.eye(2))", "sparse.csr_matrix(np.eye(2) * 2)", SPARSE),
@@ -144,7 +149,12 @@ FRAMES = [
         PANDAS,
     ),
     _differ("series_name", "pd.Series([1], name='a')", "pd.Series([1], name='b')", PANDAS),
-    _differ("categories", "pd.Series(pd.Categorical(['a'], ['a', 'b']))", "pd.Series(pd.Categorical(['a'], ['a', 'c']))", PANDAS),
+    _differ(
+        "categories",
+        "pd.Series(pd.Categorical(['a'], ['a', 'b']))",
+        "pd.Series(pd.Categorical(['a'], ['a', 'c']))",
+        PANDAS,
+    ),
     _differ("polars_cell", "pl.DataFrame({'a': [1, 2]})", "pl.DataFrame({'a': [1, 3]})", POLARS),
     _differ("polars_dtype", "pl.DataFrame({'a': [1]})", "pl.DataFrame({'a': [1]}, schema={'a': pl.Int32})", POLARS),
     _same(
@@ -155,7 +165,12 @@ FRAMES = [
     ),
     _differ("polars_series", "pl.Series('a', [1])", "pl.Series('a', [2])", POLARS),
     _differ("arrow_cell", "pa.table({'a': [1, 2]})", "pa.table({'a': [1, 3]})", ARROW),
-    _same("arrow_in_chunks", "pa.table({'a': [1, 2]})", "pa.concat_tables([pa.table({'a': [1]}), pa.table({'a': [2]})])", ARROW),
+    _same(
+        "arrow_in_chunks",
+        "pa.table({'a': [1, 2]})",
+        "pa.concat_tables([pa.table({'a': [1]}), pa.table({'a': [2]})])",
+        ARROW,
+    ),
     _same("arrow_slice", "pa.table({'a': [1, 2]})", "pa.table({'a': [0, 1, 2]}).slice(1)", ARROW),
 ]
 
