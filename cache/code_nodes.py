@@ -13,11 +13,11 @@ import sys
 import types
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
 from dagger.cache import ownership
 from dagger.cache.code_digests import canonical_constant
 from dagger.cache.code_graph import Edge, Node, digest_text
+from dagger.cache.wrapper_nodes import wrapper_rule
 from dagger.errors import UndigestibleError
 
 _TYPING_MODULES = frozenset({"typing", "typing_extensions"})
@@ -81,37 +81,22 @@ class NodeMaker:
             return self._fill_class, "class", (id(obj),)
         if isinstance(obj, types.ModuleType):
             return self._fill_module, "module", (id(obj),)
-        if kind is types.MethodType and _is_own_method(obj):
-            key = ("method", id(obj.__func__), id(obj.__self__))  # type: ignore[attr-defined]
-            return self._fill_method, "leaf", key
         if _is_logger(obj):
             return self._fill_logger, "leaf", (id(obj), _is_named_for_module(obj, name))
-        fill = self._wrapper_rule(obj)
+        wrap = wrapper_rule(obj)
+        if wrap is not None:
+            return functools.partial(wrap, self), "leaf", _identity(obj)
+        fill = self._leaf_rule(obj)
         if fill is not None:
             return fill, "leaf", (id(obj),)
         return self._fill_value, "value", (id(obj), name)
 
-    def _wrapper_rule(self, obj: object) -> Callable[..., None] | None:
-        kind = type(obj)
-        if isinstance(obj, (functools.partial, functools.partialmethod)):
-            return self._fill_partial
-        if kind is functools._lru_cache_wrapper:
-            return self._fill_lru_cache
-        if isinstance(obj, (staticmethod, classmethod)):
-            return self._fill_static
-        if isinstance(obj, property):
-            return self._fill_property
-        if isinstance(obj, functools.cached_property):
-            return self._fill_cached_property
-        if isinstance(obj, functools.singledispatchmethod):
-            return self._fill_dispatch_method
+    def _leaf_rule(self, obj: object) -> Callable[..., None] | None:
         if _extension_of(obj) is not None:
             return self._fill_extension_member
-        if _is_compiled_later(obj):
-            return self._fill_compiled_later
         if isinstance(obj, types.BuiltinFunctionType) and _owner(obj) is None:
             return self._fill_builtin
-        if kind.__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
+        if type(obj).__module__ in _TYPING_MODULES or isinstance(obj, (types.GenericAlias, types.UnionType)):
             return self._fill_typing
         return None
 
@@ -158,57 +143,6 @@ class NodeMaker:
         module = _extension_of(obj)
         node.local = digest_text("extension member", getattr(obj, "__qualname__", type(obj).__qualname__))
         node.edges.append(Edge("extension", self.node(module, "")))
-
-    def _fill_method(self, node: Node, method: types.MethodType) -> None:
-        node.local = digest_text("method")
-        node.edges.append(Edge("function", self.node(method.__func__, node.name)))
-        node.edges.append(Edge("self", self.node(method.__self__, f"{node.name}.__self__")))
-
-    def _fill_partial(self, node: Node, partial: functools.partial[object]) -> None:
-        node.local = digest_text("partial", type(partial).__qualname__, len(partial.args), sorted(partial.keywords))
-        node.edges.append(Edge("function", self.node(partial.func, node.name)))
-        for index, value in enumerate(partial.args):
-            node.edges.append(Edge(f"argument {index}", self.node(value, f"{node.name}({index})")))
-        for name, value in partial.keywords.items():
-            node.edges.append(Edge(f"keyword {name}", self.node(value, f"{node.name}({name})")))
-        if type(partial).__module__ != "functools":
-            node.edges.append(Edge("class", self.node(type(partial), "")))
-
-    def _fill_lru_cache(self, node: Node, wrapper: functools._lru_cache_wrapper[object]) -> None:
-        # What it has cached is no meaning of its own: only the function and the rules of caching
-        # count.
-        node.local = digest_text("lru_cache", sorted(wrapper.cache_parameters().items()))
-        node.edges.append(Edge("wrapped", self.node(wrapper.__wrapped__, node.name)))
-
-    def _fill_static(self, node: Node, obj: staticmethod[..., object]) -> None:
-        node.local = digest_text(type(obj).__name__)
-        node.edges.append(Edge("function", self.node(obj.__func__, node.name), inner=True))
-
-    def _fill_property(self, node: Node, obj: property) -> None:
-        node.local = digest_text("property")
-        for label, function in (("get", obj.fget), ("set", obj.fset), ("delete", obj.fdel)):
-            if function is not None:
-                node.edges.append(Edge(label, self.node(function, node.name), inner=True))
-        if type(obj) is not property:
-            node.edges.append(Edge("class", self.node(type(obj), "")))
-
-    def _fill_cached_property(self, node: Node, obj: functools.cached_property[object]) -> None:
-        node.local = digest_text("cached_property", obj.attrname)
-        node.edges.append(Edge("get", self.node(obj.func, node.name), inner=True))
-        if type(obj) is not functools.cached_property:
-            node.edges.append(Edge("class", self.node(type(obj), "")))
-
-    def _fill_dispatch_method(self, node: Node, obj: functools.singledispatchmethod[object]) -> None:
-        node.local = digest_text("singledispatchmethod")
-        node.edges.append(Edge("function", self.node(obj.func, node.name), inner=True))
-        node.edges.append(Edge("dispatcher", self.node(obj.dispatcher, node.name), inner=True))
-
-    def _fill_compiled_later(self, node: Node, obj: Any) -> None:
-        # Of numba: beside the function and the options it holds what was compiled so far.
-        options = sorted((name, repr(value)) for name, value in getattr(obj, "targetoptions", {}).items())
-        node.local = digest_text("compiled later", type(obj).__qualname__, options)
-        self.note_distribution(node, type(obj).__module__)
-        node.edges.append(Edge("function", self.node(obj.py_func, node.name)))
 
     def _fill_builtin(self, node: Node, obj: types.BuiltinFunctionType) -> None:
         module = obj.__module__ or getattr(obj.__self__, "__name__", None)
@@ -296,23 +230,16 @@ def _called(obj: object) -> str:
     return name if isinstance(name, str) else type(obj).__qualname__
 
 
+def _identity(wrapper: object) -> tuple[object, ...]:
+    if isinstance(wrapper, types.MethodType):  # a new object each time that it is asked for
+        return id(wrapper.__func__), id(wrapper.__self__)
+    return (id(wrapper),)
+
+
 def _owner(builtin: types.BuiltinFunctionType) -> object:
     """The object that a builtin method is bound to; None for a function of a module."""
     owner = builtin.__self__
     return None if isinstance(owner, types.ModuleType) else owner
-
-
-def _is_own_method(method: object) -> bool:
-    function = getattr(method, "__func__", None)
-    if not isinstance(function, types.FunctionType):
-        return False
-    return ownership.is_own_namespace(function.__globals__)
-
-
-def _is_compiled_later(obj: object) -> bool:
-    if type(obj).__module__.partition(".")[0] != "numba":
-        return False
-    return isinstance(getattr(obj, "py_func", None), types.FunctionType)
 
 
 def _is_logger(obj: object) -> bool:
