@@ -141,8 +141,10 @@ class Landing:
                 sys.modules[name] = module
         _take_dynamic_classes()
         _put_dynamic_classes(self._classes)
+        self.left_threads = tuple(it.name for it in threading.enumerate() if it not in self._threads)
+        if self.left_threads:
+            print(f"dagger: the task left threads running: {', '.join(self.left_threads)}", file=sys.stderr)
         self._state.restore()
-        self.left_threads = tuple(thread.name for thread in threading.enumerate() if thread not in self._threads)
         self.modules.clear()
         del self._loaded, self._state, self._classes, self._threads
         Landing.current = None

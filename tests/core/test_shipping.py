@@ -619,13 +619,14 @@ def test_two_payloads_of_a_job_share_their_modules(project: Project) -> None:
     assert project.run(script) == ["(True, {'x': 1}, True) {}"]
 
 
-def test_a_thread_that_a_job_left_is_reported() -> None:
-    """Threads cannot be ended; that one was left is known."""
+def test_a_thread_that_a_job_left_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """Threads cannot be ended; that one was left is known, and the task's log says so."""
     stop = threading.Event()
     with Landing() as landing:
         thread = threading.Thread(target=stop.wait, name="left behind")
         thread.start()
     assert landing.left_threads == ("left behind",)
+    assert capsys.readouterr().err == "dagger: the task left threads running: left behind\n"
     stop.set()
     thread.join()
 
