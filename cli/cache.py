@@ -15,7 +15,7 @@ from dagger.cli.options import (
     opened_cache,
     print_json,
 )
-from dagger.cli.text import SizeType, age, close_to, count, moment, size, table
+from dagger.cli.text import age, byte_count, close_to, count, moment, size, table
 from dagger.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def stats(as_json: bool, cache_directory: str | None) -> None:
 @click.option(
     "--max-bytes",
     metavar="SIZE",
-    type=SizeType(),
+    callback=lambda _context, _option, given: given and byte_count(given),
     help="Drop what was not used for longest until the blobs fit into SIZE, as in 500M or 1.5GiB.",
 )
 @dry_run_option

@@ -65,7 +65,10 @@ class LazyGroup(click.Group):
     help="Show the version and exit.",
 )
 def dagger() -> None:
-    """Make for Python pipelines: run what must run, never what need not, and say why."""
+    """Make for Python pipelines.
+
+    Runs what must run, never what need not, and says why.
+    """
 
 
 def _change_directory(directories: tuple[str, ...]) -> None:

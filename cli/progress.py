@@ -138,10 +138,11 @@ class Terminal(Lines):
         running = sorted(self.running.copy().items(), key=lambda pair: pair[1])
         names = ", ".join(name for name, _ in running[:_MOST_NAMED])
         more = f" and {len(running) - _MOST_NAMED} more" if len(running) > _MOST_NAMED else ""
-        elapsed = duration(int(time.monotonic() - self.started) or 0)
+        seconds = int(time.monotonic() - self.started)
+        elapsed = f"{seconds} s" if seconds < 60 else duration(seconds)
         told = f"[{self.done}/{self.total}] {count(len(running), 'task')} running: {names}{more}"
         line = Text(told, no_wrap=True, overflow="ellipsis")
-        return Text(f"{elapsed.replace('.00', '').replace('.0', ''):>8}  ", style="dim", no_wrap=True).append(line)
+        return Text(f"{elapsed:>8}  ", style="dim", no_wrap=True).append(line)
 
 
 _MOST_NAMED = 4

@@ -173,8 +173,10 @@ def _targets(tasks: Iterable[AbstractTask]) -> list[str]:
 
 def _run_rest(session: Session, script: str, *, quiet: bool) -> None:
     """Run what a script made without running anything: its managers, or else its end tasks under one."""
-    if session.reports:
-        return
+    from dagger.abstract import TaskState
+
+    if session.reports or any(task.state is not TaskState.WAITING for task in session.tasks):
+        return  # the script ran what it wants run, by a manager or by hand
     managers = session.managers or _made_managers(session)
     if not managers and not quiet:
         message(f"{script} made no tasks")

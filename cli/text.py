@@ -21,21 +21,20 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-class SizeType(click.ParamType[int]):
-    """A number of bytes on the command line, as in ``500M``, ``1.5GiB`` or ``10GB``."""
+def byte_count(text: str) -> int:
+    """Return the number of bytes that a person wrote as ``500M``, ``1.5GiB`` or ``10GB``.
 
-    name = "size"
+    K, M, G, T and KiB... count by 1024, KB... by 1000.
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number; K, M, G, T and KiB... count by 1024, KB... by 1000."""
-        if isinstance(value, int):
-            return value
-        found = _SIZE.match(str(value))
-        if found is None:
-            self.fail(f"{value!r} is not a size, as in 500M or 1.5GiB", param, ctx)
-        number, unit, ending = found.groups()
-        base = 1000 if ending.lower() == "b" and unit else 1024
-        return int(float(number) * base ** " kmgt".index(unit.lower() or " "))
+    Raises:
+        click.BadParameter: It is none.
+    """
+    found = _SIZE.match(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a size, as in 500M or 1.5GiB")
+    number, unit, ending = found.groups()
+    base = 1000 if ending.lower() == "b" and unit else 1024
+    return int(float(number) * base ** " kmgt".index(unit.lower() or " "))
 
 
 def age(when: float) -> str:

@@ -74,8 +74,9 @@ def clean(
     tasks = {task for target in named for task in known.tasks_of(target)} if named else None
     paths = known.paths_of(named, tasks) if outputs else []
     removed, left = _remove_all(cache, known, paths, dry_run=dry_run)
-    dropped = cache.forget(root, tasks, dry_run=dry_run)
-    if not dry_run:
+    # Even a deletion of nothing would make the store of a project that has none.
+    dropped = cache.forget(root, tasks, dry_run=dry_run) if known.claims else []
+    if not dry_run and (known.claims or known.journal):
         cache.flush()
     return CleanReport(
         forgotten=tuple(sorted({record.task for record in dropped})),
@@ -84,6 +85,15 @@ def clean(
         left=left,
         dry_run=dry_run,
     )
+
+
+def makers_of(cache: Cache, root: str, target: str) -> set[str]:
+    """Return the tasks that a name stands for: one by its identifier, or those that made a path.
+
+    Raises:
+        UsageError: Nothing that is known here is named so.
+    """
+    return _Known(cache, Places(root)).tasks_of(target)
 
 
 class _Known:
@@ -111,11 +121,7 @@ class _Known:
         return self.places.shown(os.path.normpath(self.places.absolute(path)))
 
     def tasks_of(self, target: str) -> set[str]:
-        """Return the tasks that a target names: one by its identifier, or those that made a path.
-
-        Raises:
-            UsageError: There are none.
-        """
+        """See `makers_of`; empty for a file in the journal whose task was forgotten."""
         if target in self.claims:
             return {target}
         path = self._shown(target)
@@ -194,7 +200,7 @@ def _remove_all(
             left[path] = reason
         else:
             removed.append(path)
-    if not dry_run:
+    if not dry_run and (removed or gone):
         cache.journal_drop(known.places.root, [*removed, *gone])
     return removed, left
 

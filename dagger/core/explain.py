@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagger.core import report as out
-from dagger.core.places import Places
+from dagger.core.cleaning import makers_of
 from dagger.core.reasons import CODE, sentence
 from dagger.errors import UsageError
 
@@ -93,7 +93,8 @@ def explain_last(cache: Cache, root: str, target: str) -> Explanation:
     """
     task = _task_of(cache, root, target)
     entry = cache.entry(root, task)
-    assert entry is not None
+    if entry is None:
+        raise UsageError(f"no run of task {task!r} is remembered; a SCRIPT tells of the next one")
     evidence = _Evidence(cache, root, task, entry.rows)
     return Explanation(
         task=task,
@@ -157,19 +158,12 @@ def _running_above(slot: Slot) -> list[Slot]:
 
 
 def _task_of(cache: Cache, root: str, target: str) -> str:
-    entries = cache.entries(root)
-    if target in entries:
-        return target
-    places = Places(root)
-    path = places.shown(places.absolute(target))
-    for task, entry in entries.items():
-        if any(kind == "output path" and name == path for kind, _, name in entry.rows):
-            return task
-    from difflib import get_close_matches
-
-    close = get_close_matches(target, entries, n=3)
-    meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-    raise UsageError(f"no run of a task {target!r} is remembered for {root}{meant}")
+    tasks = sorted(makers_of(cache, root, target))
+    if len(tasks) == 1:
+        return tasks[0]
+    if tasks:
+        raise UsageError(f"{target} may be of any of these tasks; name one: {', '.join(tasks)}")
+    raise UsageError(f"{target} was made by a task of which nothing is remembered")
 
 
 class _Evidence:

@@ -117,11 +117,11 @@ def test_nothing_to_clean_is_no_error(project):
 def test_tree_is_removed_whole_or_not_at_all(project):
     """A directory that a task made goes with what is in it, unless a file in it was changed or added."""
     project.write(
-        "tree.py",
+        "trees.py",
         "from dagger.core import ScriptTask\n"
         "ScriptTask('t', {}, {'d': 'd/'}, script='mkdir -p {d}/e && echo 1 > {d}/e/f && echo 2 > {d}/g')\n",
     )
-    project.dagger("run", "tree.py")
+    project.dagger("run", "trees.py")
     project.write("d/e/mine", "x")
     assert "left  d" in project.dagger("clean", "--outputs").stdout
     assert project.exists("d/g")
@@ -133,12 +133,12 @@ def test_tree_is_removed_whole_or_not_at_all(project):
 def test_pattern_is_cleaned_by_its_task(project):
     """Files under a pattern are known to be their task's."""
     project.write(
-        "glob.py",
+        "parts.py",
         "from dagger.core import ScriptTask\n"
         "ScriptTask('g', {}, {'parts': 'part-*.txt'}, script='for n in 1 2; do echo $n > part-$n.txt; done')\n"
         "ScriptTask('h', {}, {'o': 'h.txt'}, script='echo 1 > {o}')\n",
     )
-    project.dagger("run", "glob.py")
+    project.dagger("run", "parts.py")
     project.write("part-mine.txt", "x")
     project.dagger("clean", "--outputs", "g")
     assert sorted(it.name for it in project.path.glob("*.txt")) == ["h.txt", "part-mine.txt"]

@@ -89,7 +89,7 @@ def test_empty_run_is_not_told():
 
 def test_interrupted_tasks_have_no_line():
     """One line at the end says what was ended."""
-    assert list(lines_of(TaskEnded(TaskReport("a", out.CANCELLED)), verbose=True)) == []
+    assert list(lines_of(TaskEnded(TaskReport("a", out.INTERRUPTED)), verbose=True)) == []
 
 
 @pytest.mark.parametrize("kind", [Lines, Terminal])

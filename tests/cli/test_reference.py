@@ -26,7 +26,9 @@ def test_reference_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == reference()
 
 
-@pytest.mark.parametrize(("names", "command"), commands(), ids=lambda it: " ".join(it) if isinstance(it, tuple) else "")
+@pytest.mark.parametrize(
+    ("names", "command"), list(commands()), ids=lambda it: " ".join(it) if isinstance(it, tuple) else ""
+)
 def test_all_have_help(names, command):
     """Each command says in a first sentence that fits a list what it does; each option has help."""
     first = command.help.split("\n\n")[0]

@@ -66,6 +66,19 @@ def test_run_call_leaves_the_rest_alone(made):
     assert not made.exists("more.txt")
 
 
+def test_tasks_that_a_script_ran_by_hand_are_not_run_again(project):
+    """A script that calls a task's own run() has run what it wants run."""
+    project.write(
+        "hand.py",
+        "from dagger.core import FunctionTask, MemoryDatum\n"
+        "def same(x):\n    print('once')\n    return {'y': x}\n"
+        "task = FunctionTask('same', same, {'x': MemoryDatum(pointer=1)}, {'y': None})\n"
+        "task.run()\n",
+    )
+    assert project.dagger("run", "hand.py").stdout == "once\n"
+    assert project.ran() == set()
+
+
 def test_second_run_says_nothing_to_do(made):
     """A run without work says so in one line, and the script gets its values."""
     again = made.dagger("run", "pipeline.py")
@@ -85,7 +98,7 @@ def test_dry_run_tells_and_runs_nothing(made, edit):
     assert "code changed: pipeline.factor" in plan.stdout
     assert "twice" not in plan.stdout
     assert not made.exists("lower.txt")
-    assert "line 35" in plan.stderr
+    assert "line 32" in plan.stderr
 
 
 def test_dry_run_with_nothing_to_do(made):
@@ -134,7 +147,7 @@ def test_missing_file_of_the_script_is_an_error_in_a_dry_run_too(pages):
     assert "FileNotFoundError" in done.stderr
 
 
-def test_unknown_target_is_wrong_usage(made, pages):
+def test_unknown_target_is_wrong_usage(made):
     """A TARGET that no manager has names what was meant and what there is; nothing runs for it."""
     done = made.dagger("run", "pipeline.py", "cuont", check=False)
     assert done.returncode == 2

@@ -38,6 +38,12 @@ def test_last_run_shows_files_by_path_and_digest(made):
     assert "3 → 4" in made.dagger("why", "double").stdout
 
 
+def test_output_stands_for_its_task(made):
+    """A task is named by the path of an output as well, also where the path is in no key."""
+    for path, task in (("counts.pkl", "count"), ("out/page.txt", "page")):
+        assert made.dagger("why", path).stdout.startswith(f"{task}: ran")
+
+
 def test_last_run_the_first_time(made):
     """A task that ran once ran because it was the first time."""
     told = made.dagger("why", "double").stdout
