@@ -42,7 +42,7 @@ def test_directory_is_no_script(pages):
     assert "is a directory" in done.stderr
 
 
-@pytest.mark.parametrize("words", [["-C", "nowhere", "run", "x.py"], ["rnu"], ["run"], ["run", "x.py", "--nix"], []])
+@pytest.mark.parametrize("words", [["-C", "nowhere", "run", "x.py"], ["rnu"], ["run"], ["run", "x.py", "--nix"]])
 def test_wrong_usage_exits_with_two(project, words):
     """What click refuses, and a folder that is not there, exit with 2."""
     project.write("x.py", "")
