@@ -159,7 +159,7 @@ class _Writer:
             entry += (operation.extra,)
         if operation.target >= 0:
             entry += ("to", self.reference(self.after_silence(operation.target)))
-        return entry + self.protection(operation)
+        return entry if operation.handler is None else entry + self.protection(operation)
 
     def test(self, index: int) -> object:
         operation = self.operations[index]
@@ -220,6 +220,8 @@ class _Writer:
     def after_silence(self, index: int) -> int:
         """The first instruction from here on that does something; -1 for an idle loop."""
         operations, silent = self.operations, self.silent
+        if index not in silent and operations[index].name not in _JUMPS:
+            return index  # by far the most
         for _ in range(len(operations) + 1):
             if index in silent:
                 index += 1
@@ -231,6 +233,8 @@ class _Writer:
 
     def operand(self, operation: Operation) -> object:
         kind, value = operation.kind, operation.operand
+        if kind == "name":
+            return value
         if kind == "const":
             if isinstance(value, CodeType):
                 return self.nested(value)
