@@ -13,52 +13,27 @@ if TYPE_CHECKING:
     from dagger.cache.cache import Cache as Cache
     from dagger.cache.digests import (
         Digest as Digest,
-    )
-    from dagger.cache.digests import (
         digest_bytes as digest_bytes,
-    )
-    from dagger.cache.digests import (
         digest_value as digest_value,
-    )
-    from dagger.cache.digests import (
         register_digest as register_digest,
     )
     from dagger.cache.files import (
         StatIndex as StatIndex,
-    )
-    from dagger.cache.files import (
         directory_listing_digest as directory_listing_digest,
     )
     from dagger.cache.fingerprints import (
         Fingerprint as Fingerprint,
-    )
-    from dagger.cache.fingerprints import (
         Fingerprinter as Fingerprinter,
-    )
-    from dagger.cache.fingerprints import (
         Part as Part,
-    )
-    from dagger.cache.fingerprints import (
         fingerprint as fingerprint,
     )
-    from dagger.cache.locks import Lock as Lock
-    from dagger.cache.locks import try_lock as try_lock
+    from dagger.cache.locks import Lock as Lock, try_lock as try_lock
     from dagger.cache.records import (
         Entry as Entry,
-    )
-    from dagger.cache.records import (
         Member as Member,
-    )
-    from dagger.cache.records import (
         Output as Output,
-    )
-    from dagger.cache.records import (
         Read as Read,
-    )
-    from dagger.cache.records import (
         Reason as Reason,
-    )
-    from dagger.cache.records import (
         Record as Record,
     )
 

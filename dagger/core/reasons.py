@@ -21,6 +21,7 @@ NOT_CACHED = "not cached"
 UNDECLARED = "undeclared input changed"
 CODE = "code changed"
 FORGOTTEN = "forgotten"
+ORDER = "order of inputs or outputs changed"
 
 _CODES = {
     "input": "input changed",
@@ -94,6 +95,8 @@ def why_run(
         found = (Reason(FAILED, "", "", entry.error), *found)
     if not found:
         found = tuple(Reason(UNDECLARED, read.name, read.digest, now) for read, now in stale)
+    if not found and tuple(entry.rows) != tuple(rows):
+        found = (Reason(ORDER),)
     return found or (Reason(FORGOTTEN),)
 
 
