@@ -249,7 +249,8 @@ def _is_logger(obj: object) -> bool:
 
 def _is_named_for_module(logger: object, name: str) -> bool:
     """Tell whether a logger, called `name` as a part, was made by ``getLogger(__name__)``."""
-    return getattr(logger, "name", "") in ("__main__", name.rpartition(".")[0])
+    own = getattr(logger, "name", "")
+    return own == "__main__" or name.startswith(f"{own}.")
 
 
 def _extension_of(obj: object) -> types.ModuleType | None:

@@ -104,9 +104,7 @@ class Project:
             check=False,
         )
         if check and done.returncode:
-            raise AssertionError(
-                f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
-            )
+            raise AssertionError(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
 

@@ -57,9 +57,7 @@ SKIPPED = {".git", ".venv", "build", "dist", "node_modules", "__pycache__"}
 
 
 def room_files() -> list[tuple[str, Path]]:
-    return [
-        (room, path) for room, folder in FOLDERS.items() for path in sorted(folder.rglob("*.py"))
-    ]
+    return [(room, path) for room, folder in FOLDERS.items() for path in sorted(folder.rglob("*.py"))]
 
 
 def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
@@ -72,8 +70,7 @@ def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
             module = f"{base}{node.module or ''}".rstrip(".")
             if module == "dagger":  # `from dagger import cache` imports a room
                 yield from (
-                    (node.lineno, f"dagger.{alias.name}" if is_module(alias.name) else "dagger")
-                    for alias in node.names
+                    (node.lineno, f"dagger.{alias.name}" if is_module(alias.name) else "dagger") for alias in node.names
                 )
             else:
                 yield node.lineno, module
@@ -91,8 +88,7 @@ def test_imports_point_one_way(room: str) -> None:
         for its_room, path in room_files()
         if its_room == room
         for line, module in imports(path, room)
-        if module.partition(".")[0] == "dagger"
-        and ".".join(module.split(".")[:2]) not in MAY_IMPORT[room]
+        if module.partition(".")[0] == "dagger" and ".".join(module.split(".")[:2]) not in MAY_IMPORT[room]
     ]
     assert not wrong
 
@@ -135,10 +131,7 @@ def test_the_check_sees_what_it_is_for(tmp_path: Path) -> None:
 
 def loaded_by(statement: str) -> set[str]:
     """Return what a fresh interpreter has loaded after a statement that it had not before."""
-    code = (
-        f"import sys; before = set(sys.modules)\n{statement}\n"
-        "print(*sorted(set(sys.modules) - before))"
-    )
+    code = f"import sys; before = set(sys.modules)\n{statement}\nprint(*sorted(set(sys.modules) - before))"
     return set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
 
@@ -147,9 +140,7 @@ def test_start_up_is_light(statement: str) -> None:
     """Importing dagger loads small parts of the standard library, nothing installed."""
     loaded = loaded_by(statement)
     assert not loaded & HEAVY
-    foreign = (
-        {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"dagger"}
-    )
+    foreign = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"dagger"}
     assert not {name for name in foreign if not name.startswith("__editable__")}
 
 

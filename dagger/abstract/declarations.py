@@ -63,8 +63,7 @@ def checked_resources(identifier: str, resources: object) -> dict[str, float]:
         is_number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not (isinstance(kind, str) and is_number and amount >= 0):
             raise RefusedError(
-                f"task {identifier!r}: resource {kind!r} is {amount!r}; "
-                "an amount is a number that is at least 0"
+                f"task {identifier!r}: resource {kind!r} is {amount!r}; an amount is a number that is at least 0"
             )
     return dict(resources)
 
@@ -83,9 +82,7 @@ def checked_names(identifier: str, option: str, names: Any) -> tuple[str, ...]:
 def check_limits(identifier: str, retries: object, timeout: object) -> None:
     """Look at how often and how long a task may be tried."""
     if not isinstance(retries, int) or retries < 0:
-        raise RefusedError(
-            f"task {identifier!r}: retries={retries!r}; it is a whole number, at least 0"
-        )
+        raise RefusedError(f"task {identifier!r}: retries={retries!r}; it is a whole number, at least 0")
     if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
         raise RefusedError(f"task {identifier!r}: timeout={timeout!r}; it is seconds, more than 0")
 

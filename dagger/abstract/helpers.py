@@ -111,9 +111,7 @@ def resources_available(supply: Mapping[str, float], demand: Mapping[str, float]
     return all(amount <= supply[kind] + _CRUMB for kind, amount in demand.items() if kind in supply)
 
 
-def decrement_resources(
-    supply: MutableMapping[str, float], demand: Mapping[str, float]
-) -> MutableMapping[str, float]:
+def decrement_resources(supply: MutableMapping[str, float], demand: Mapping[str, float]) -> MutableMapping[str, float]:
     """Take a demand out of the supply, in place, and return the supply.
 
     Raises:
@@ -128,9 +126,7 @@ def decrement_resources(
     return supply
 
 
-def increment_resources(
-    supply: MutableMapping[str, float], demand: Mapping[str, float]
-) -> MutableMapping[str, float]:
+def increment_resources(supply: MutableMapping[str, float], demand: Mapping[str, float]) -> MutableMapping[str, float]:
     """Give back what `decrement_resources` took, in place, and return the supply."""
     for kind, amount in demand.items():
         if kind in supply:

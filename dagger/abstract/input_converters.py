@@ -37,9 +37,7 @@ class ConverterRegistry:
         self._converters: dict[tuple[type, InputForm], Converter] = {}
         self._found: dict[tuple[type, InputForm], Converter | None] = {}
 
-    def register(
-        self, datum_type: type[AbstractDatum], input_form: InputForm, fn: Converter
-    ) -> None:
+    def register(self, datum_type: type[AbstractDatum], input_form: InputForm, fn: Converter) -> None:
         """Say what data of a type and its subclasses convert to; the last word counts.
 
         Args:
@@ -55,9 +53,7 @@ class ConverterRegistry:
         if not isinstance(input_form, InputForm):
             raise DeclarationError(f"register: {input_form!r} is not an InputForm")
         if not callable(fn):
-            raise DeclarationError(
-                f"register: the converter is a {type(fn).__name__}, not callable"
-            )
+            raise DeclarationError(f"register: the converter is a {type(fn).__name__}, not callable")
         self._converters[datum_type, input_form] = fn
         self._found.clear()
 

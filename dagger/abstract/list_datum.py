@@ -194,13 +194,9 @@ class DatumList(AbstractDatum):
 
     def _as_pointers(self, pointer: Iterable[Any]) -> list[Any]:
         if not isinstance(pointer, (list, tuple)):
-            raise PointerError(
-                f"the pointer of a DatumList is a list of pointers, not a {type(pointer).__name__}"
-            )
+            raise PointerError(f"the pointer of a DatumList is a list of pointers, not a {type(pointer).__name__}")
         if self._are_given and len(pointer) != len(self.datums):
-            raise PointerError(
-                f"{len(pointer)} pointers for the {len(self.datums)} members of a DatumList"
-            )
+            raise PointerError(f"{len(pointer)} pointers for the {len(self.datums)} members of a DatumList")
         return list(pointer)
 
     def _made_member(self) -> AbstractDatum:
@@ -241,17 +237,13 @@ class DatumList(AbstractDatum):
         return f"<{type(self).__name__} {self.state.name} {len(self)} x {self.datum_type.__name__}>"
 
 
-def _checked(
-    datum_type: type[AbstractDatum], datums: Iterable[AbstractDatum]
-) -> list[AbstractDatum]:
+def _checked(datum_type: type[AbstractDatum], datums: Iterable[AbstractDatum]) -> list[AbstractDatum]:
     if isinstance(datums, AbstractDatum) and not isinstance(datums, DatumList):
         raise DeclarationError(f"DatumList: datums is a single {type(datums).__name__}, not a list")
     members = list(datums)
     for index, member in enumerate(members):
         if not isinstance(member, datum_type):
-            raise DeclarationError(
-                f"DatumList item {index}: a {type(member).__name__}, not a {datum_type.__name__}"
-            )
+            raise DeclarationError(f"DatumList item {index}: a {type(member).__name__}, not a {datum_type.__name__}")
     return members
 
 

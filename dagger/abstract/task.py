@@ -99,8 +99,7 @@ class AbstractTask(ABC):
         self.resources = checked_resources(identifier, resources) if resources else {}
         if self.input_form is None and type(self)._collect_inputs is AbstractTask._collect_inputs:
             raise DeclarationError(
-                f"task {identifier!r}: {type(self).__name__} must set input_form "
-                "or write _collect_inputs"
+                f"task {identifier!r}: {type(self).__name__} must set input_form or write _collect_inputs"
             )
         made = self._initialize_outputs(dict(outputs) if outputs else {})
         self.outputs = checked_data(identifier, "output", made)
@@ -139,9 +138,7 @@ class AbstractTask(ABC):
         """Return name to what `_run_logic` gets: here, each input in the task's `input_form`."""
         form = self.input_form
         assert form is not None, "refused when the task was made"
-        return {
-            name: converter_registry.convert(datum, form) for name, datum in self.inputs.items()
-        }
+        return {name: converter_registry.convert(datum, form) for name, datum in self.inputs.items()}
 
     def _interrupt_cleanup(self) -> None:
         """Take away what an interrupted run left: here, all outputs; declared pointers stay."""
@@ -198,8 +195,7 @@ class AbstractTask(ABC):
             return self.outputs[name]
         except KeyError:
             raise UnknownOutputError(
-                f"task {self.identifier!r} has no output {name!r}; "
-                f"its outputs: {listed(self.outputs)}"
+                f"task {self.identifier!r} has no output {name!r}; its outputs: {listed(self.outputs)}"
             ) from None
 
     __iter__: ClassVar[None] = None  # without this, list(task) would ask for an output named 0
@@ -222,9 +218,7 @@ class AbstractTask(ABC):
         """
         unmet = [task.identifier for task in self.upstream if task.state is not TaskState.COMPLETE]
         if unmet:
-            raise NotReadyError(
-                f"task {self.identifier!r} needs tasks that are not complete: {listed(unmet)}"
-            )
+            raise NotReadyError(f"task {self.identifier!r} needs tasks that are not complete: {listed(unmet)}")
         self.state = TaskState.RUNNING
         try:
             self.communicator.report_state(self)
@@ -308,9 +302,7 @@ class AbstractTask(ABC):
             self._populate_outputs(made)
         missing = self._missing_outputs()
         if missing:
-            raise TaskError(
-                f"task {self.identifier!r} ended without its outputs: {listed(missing)}"
-            )
+            raise TaskError(f"task {self.identifier!r} ended without its outputs: {listed(missing)}")
 
     def _forget_former(self) -> None:
         """What a former run put in memory must not pass for what this one makes."""
@@ -327,8 +319,7 @@ class AbstractTask(ABC):
         for name, pointer in made.items():
             if name not in self.outputs:
                 raise TaskError(
-                    f"task {self.identifier!r} made {name!r}, which is not among its outputs: "
-                    f"{listed(self.outputs)}"
+                    f"task {self.identifier!r} made {name!r}, which is not among its outputs: {listed(self.outputs)}"
                 )
             self.outputs[name].populate(pointer)
 

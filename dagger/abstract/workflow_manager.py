@@ -230,8 +230,7 @@ class AbstractManager(ABC):
                 for source in datum._sources():
                     if not source.verify_available():
                         raise RefusedError(
-                            f"task {task.identifier!r}: input {name!r} is not there, "
-                            f"and no task makes it: {source!r}"
+                            f"task {task.identifier!r}: input {name!r} is not there, and no task makes it: {source!r}"
                         )
             self.waiting.remove(task)
             self._file(task)  # a source may have come since it was last looked at

@@ -56,7 +56,7 @@ class Options:
     """How a run goes about its work.
 
     Attributes:
-        jobs: Tasks at once, scripts included.
+        jobs: Tasks at once, scripts included; None for the number of cores.
         supply: Resource kind to amount.
         keep_going: After a failure, run what does not depend on it.
         dry_run: Say what would run, run nothing.
@@ -66,7 +66,7 @@ class Options:
         executor_kwargs: Further arguments of loky's executor.
     """
 
-    jobs: int
+    jobs: int | None = None
     supply: Mapping[str, float] = field(default_factory=dict)
     keep_going: bool = False
     dry_run: bool = False

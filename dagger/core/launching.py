@@ -60,7 +60,7 @@ class Launcher:
         self.workers = workers
         self.shells = shells
         self.made = made
-        self._secret = b"" if undeclared == "ignore" else cache.secret
+        self._undeclared = undeclared
         self._bodies: dict[object, bytes] = {}
         self._sources: dict[AbstractDatum, Output] = {}
 
@@ -82,6 +82,11 @@ class Launcher:
         """Return where what a task prints is kept while it runs, and after a failure."""
         name = digest_text(f"{self.places.root}\0{task.identifier}")
         return os.path.join(self._logs, f"{name}.log")
+
+    @cached_property
+    def _secret(self) -> bytes:
+        """What keys the digests of variables that tasks read; empty where nothing is tracked."""
+        return b"" if self._undeclared == "ignore" or not self.workers.controlled else self.cache.secret
 
     @cached_property
     def _logs(self) -> str:
@@ -113,7 +118,7 @@ class Launcher:
             blobs=str(self.cache.blobs.directory),
             log=self.log_of(task),
             pickles=is_plain(task),
-            secret=self._secret if self.workers.controlled else b"",
+            secret=self._secret,
             cache=str(self.cache.directory),
             timeout=task.timeout,
         )

@@ -17,9 +17,9 @@ def line_of(event: Event) -> str | None:
             return None
         took = f" in {duration(report.seconds)}" if report.outcome == out.RAN else ""
         reasons = f" ({'; '.join(report.reasons)})" if report.reasons else ""
-        return f"{report.outcome:<10}{report.task}{reasons}{took}"
+        return f"{report.outcome:<9} {report.task}{reasons}{took}"
     if isinstance(event, Noted):
-        return f"{'note':<10}{event.message}"
+        return f"{'note':<9} {event.message}"
     if isinstance(event, RunEnded):
         return f"dagger: {event.report}"
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.jobs import Job, Outcome, run_here, run_job
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from dagger.core.scripts import ScriptRunner
 
 Done = Callable[["Outcome | BaseException"], None]
+
+
+@lru_cache(maxsize=1)
+def cores() -> int:
+    """Return the cores that loky counts: what this process may use, not what the machine has."""
+    from loky import cpu_count
+
+    return int(cpu_count())
 
 
 class WorkerLost(DaggerError):  # noqa: N818  (an event that the engine hears of, not a fault of its caller)
@@ -33,7 +42,7 @@ class Workers:
         options: Further arguments of loky's executor.
     """
 
-    def __init__(self, jobs: int, executor: Executor | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, jobs: int | None, executor: Executor | None, options: Mapping[str, Any]) -> None:
         self.jobs = jobs
         self._given = executor
         self._options = options
@@ -75,7 +84,7 @@ class Workers:
             from dagger.core.isolation import ManagerLife, prepare_worker
 
             self._life = ManagerLife()
-            options = {"max_workers": self.jobs, "timeout": None, **self._options}
+            options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
             self._executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=(self._life.path,), **options)
         return self._executor
 
@@ -110,7 +119,7 @@ class Shells:
         jobs: Scripts at once, at most.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int | None) -> None:
         self._jobs = jobs
         self._threads: ThreadPoolExecutor | None = None
         self._runner: ScriptRunner | None = None
@@ -121,7 +130,7 @@ class Shells:
             from dagger.core.scripts import ScriptRunner
 
             self._runner = ScriptRunner()
-            self._threads = ThreadPoolExecutor(self._jobs, thread_name_prefix="dagger-script")
+            self._threads = ThreadPoolExecutor(self._jobs or cores(), thread_name_prefix="dagger-script")
         future = self._threads.submit(work, self._runner)
         future.add_done_callback(lambda ended: done(_result(ended)))
 

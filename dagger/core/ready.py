@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 
 from dagger.abstract.helpers import decrement_resources, increment_resources, resources_available
 from dagger.core.graph import Slot
+from dagger.core.pool import cores
 
 Demand = tuple[tuple[str, float], ...]
 
@@ -20,14 +21,14 @@ class ReadyTasks:
     Tasks of one demand wait in one heap, so that choosing costs one look at each different demand, not at each task.
 
     Args:
-        jobs: Tasks at once.
+        jobs: Tasks at once, None for the number of cores.
         supply: Resource kind to amount; a kind that is not named is unlimited.
 
     Attributes:
         running: What was taken and not given back.
     """
 
-    def __init__(self, jobs: int, supply: Mapping[str, float]) -> None:
+    def __init__(self, jobs: int | None, supply: Mapping[str, float]) -> None:
         self.running: set[Slot] = set()
         self._jobs = jobs
         self._free = dict(supply)
@@ -42,7 +43,9 @@ class ReadyTasks:
 
         A task that is suspected to kill its worker gets to run alone, so that who dies is known.
         """
-        if len(self.running) >= self._jobs or any(slot.suspect for slot in self.running):
+        if not any(self._heaps.values()) or any(slot.suspect for slot in self.running):
+            return None
+        if len(self.running) >= (self._jobs or cores()):
             return None
         fitting = [
             heap for demand, heap in self._heaps.items() if heap and resources_available(self._free, dict(demand))

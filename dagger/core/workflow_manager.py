@@ -23,6 +23,7 @@ from dagger.core.engine import Engine, Options
 from dagger.core.events import Event, Listener, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, needed_for, slots_of
 from dagger.core.places import Places
+from dagger.core.pool import cores
 from dagger.core.report import RunReport, WorkflowError
 from dagger.core.workspace import declared_paths
 from dagger.errors import RefusedError
@@ -170,7 +171,7 @@ class WorkflowManager(AbstractManager):
         self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
         self.ready, self.running = [], []
         options = Options(
-            jobs=jobs or _cores(),
+            jobs=jobs,
             supply=self.resources,
             keep_going=keep_going,
             dry_run=dry,
@@ -226,7 +227,7 @@ class WorkflowManager(AbstractManager):
         supply = dict(self.resources)
         chosen: list[AbstractTask] = []
         for task in ready:
-            if len(self.running) + len(chosen) < (self._jobs or _cores()) and resources_available(
+            if len(self.running) + len(chosen) < (self._jobs or cores()) and resources_available(
                 supply, task.resources
             ):
                 decrement_resources(supply, task.resources)
@@ -250,13 +251,6 @@ class WorkflowManager(AbstractManager):
 def _again(slots: Sequence[Slot]) -> list[Slot]:
     """Return fresh slots for the same tasks, tied to each other alone."""
     return slots_of([slot.task for slot in slots])
-
-
-def _cores() -> int:
-    """Return the cores that loky counts: what this process may use, not what the machine has."""
-    from loky import cpu_count
-
-    return int(cpu_count())
 
 
 def _write_report(report: RunReport) -> None:

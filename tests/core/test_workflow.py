@@ -112,9 +112,7 @@ def test_a_comment_reruns_nothing(project):
     """What does not change the meaning does not count."""
     project.write("pipeline.py", DIAMOND)
     project.run("pipeline.py")
-    project.write(
-        "pipeline.py", DIAMOND.replace("START = 3", "\n    # a comment\n    START = 3  # another")
-    )
+    project.write("pipeline.py", DIAMOND.replace("START = 3", "\n    # a comment\n    START = 3  # another"))
     project.run("pipeline.py")
     assert project.ran() == set()
 
@@ -354,9 +352,7 @@ def test_a_persons_own_datum_and_task_run_in_workers_with_caching(project):
     assert project.ran() == {"first", "second"}
     project.run("pipeline.py")
     assert project.ran() == set()
-    project.write(
-        "pipeline.py", project.read("pipeline.py").replace('suffix = "!"', 'suffix = "?"')
-    )
+    project.write("pipeline.py", project.read("pipeline.py").replace('suffix = "!"', 'suffix = "?"'))
     assert project.run("pipeline.py").stdout.split()[1] == "hello??"
     assert project.ran() == {"first", "second"}
     (project.path / "notes/first").unlink()

@@ -11,6 +11,7 @@ FIT = {"fit"}
 READ_NOTE = "task 'HERE.fit' read HERE/lookup.csv, which is not among its inputs"
 CHANGED = "undeclared input changed: HERE/lookup.csv"
 LOOKUP = {"lookup.csv": "one\n"}
+EDIT_LOOKUP = write("lookup.csv", "two\n")
 
 ONE_TASK = """
     import json, os
@@ -111,7 +112,7 @@ OF_ANOTHER_TASK = """
 def _reads(
     name: str,
     body: str,
-    edit: Edit = write("lookup.csv", "two\n"),
+    edit: Edit = EDIT_LOOKUP,
     ran: set[str] | frozenset[str] = frozenset(FIT),
     *,
     imports: str = "",
