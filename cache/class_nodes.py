@@ -137,13 +137,7 @@ class _ClassFiller:
             return
         self.words.append(repr(vars(self.cls).get("__dataclass_params__")))
         for name, field in fields.items():
-            flags = (
-                field.repr,
-                field.hash,
-                field.init,
-                field.compare,
-                getattr(field, "kw_only", False),
-            )
+            flags = [_flag(field, flag) for flag in ("repr", "hash", "init", "compare", "kw_only")]
             self.words.append([name, annotation_text(field.type), flags, field._field_type.name])
             for label in ("default", "default_factory"):
                 value = getattr(field, label)
@@ -173,6 +167,11 @@ class _ClassFiller:
     def edge(self, label: str, value: object, name: str = "", inner: bool = False) -> None:
         called = f"{self.node.name}.{name or label.rpartition(' ')[2]}"
         self.node.edges.append(Edge(label, self.maker.node(value, called), inner))
+
+
+def _flag(field: object, name: str) -> bool | None:
+    flag = getattr(field, name, None)
+    return flag if isinstance(flag, bool) else None  # a class variable's kw_only is a sentinel, with an address
 
 
 def _is_enum(cls: type) -> bool:

@@ -41,6 +41,7 @@ RICH = """
     from collections import namedtuple
     from dataclasses import dataclass, field
     from enum import Enum
+    from typing import ClassVar
     import utils
     from utils import clean as c
 
@@ -60,6 +61,7 @@ RICH = """
 
     @dataclass
     class Config(Base):
+        kind: ClassVar[str] = "c"
         size: int = 3
         names: list = field(default_factory=lambda: ["x"])
         @property
