@@ -21,4 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from dagger.cli.group import dagger
 
     words = None if arguments is None else list(arguments)
-    sys.exit(finish(lambda: dagger.main(args=words, prog_name="dagger", standalone_mode=False)))
+    code = finish(lambda: dagger.main(args=words, prog_name="dagger", standalone_mode=False))
+    # An interrupt that passed through `exec` of a text, as in the making of a dataclass, has Python end itself by
+    # SIGINT whatever the exit code, even though it was caught; running another text takes that back.
+    exec("")
+    sys.exit(code)

@@ -194,3 +194,9 @@ def test_closed_pipe_is_no_traceback(made, words):
     assert process.wait(60) in (0, 1)
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
+
+
+def test_an_interrupt_that_struck_while_a_class_was_made_ends_with_the_same_code(project):
+    """Python ends itself by the signal when it passed through `exec`, though it was caught; the command does not."""
+    project.write("pipeline.py", 'exec("raise KeyboardInterrupt")\n')
+    assert project.dagger("run", "pipeline.py", check=False).returncode == 130
