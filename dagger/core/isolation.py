@@ -127,6 +127,8 @@ def prepare_worker(path: str) -> None:
         os.setpgid(0, 0)
     # A handler, not SIG_IGN: that would be inherited by what tasks start.
     signal.signal(signal.SIGINT, _leave_to_manager)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the manager held it meanwhile
     _close_input()
     become_subreaper()
     watch_manager(path)

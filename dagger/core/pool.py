@@ -6,8 +6,10 @@ The engine submits and hears of the end through a callback; that a worker died i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,8 @@ class Workers:
     def submit(self, job: Job, done: Done) -> None:
         """Run a job in a worker; `done` is called from another thread."""
         try:
-            future = self._started().submit(run_job, job)
+            with _interrupts_held():
+                future = self._started().submit(run_job, job)
         except BrokenExecutor as error:
             done(WorkerLost(str(error)))
             return
@@ -101,6 +104,23 @@ class Workers:
             executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
         if life is not None:
             life.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let an interrupt wait while workers may be started.
+
+    A worker inherits this until it has its own way with the terminal's Ctrl-C, which would else end it with a
+    traceback while it is still importing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _result(future: Future[Outcome]) -> Outcome | BaseException:
