@@ -6,8 +6,8 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +38,14 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return play
 
 
-def _play_once(topic: str, place: str, folder: Path) -> dict[str, dict[str, object]] | str:
+def _play_once(topic: str, place: str, folder: Path) -> dict[str, dict[str, Any]] | str:
     """Return the runs of a batch, or why it could not be played."""
     kept = folder / "runs.json"
     if kept.exists():
-        found: dict[str, dict[str, object]] | str = json.loads(kept.read_text())
+        found: dict[str, dict[str, Any]] | str = json.loads(kept.read_text())
         return found
     members = [scenario for scenario in scenarios_of(topic) if place in scenario.places]
-    runs: dict[str, dict[str, object]] | str
+    runs: dict[str, dict[str, Any]] | str
     try:
         runs = Batch(members, place, folder / "work").play()
     except Exception as error:

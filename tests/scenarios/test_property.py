@@ -57,7 +57,7 @@ class Builds(RuleBasedStateMachine):
         lost: Digests of blobs that were deleted or damaged.
     """
 
-    kinds = KINDS
+    kinds: tuple[str, ...] = KINDS
 
     def __init__(self) -> None:
         super().__init__()

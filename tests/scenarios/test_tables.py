@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scenario_tables import TOPICS, scenarios_of
+from scenario_tables.batch import Played
 from scenario_tables.scenario import ALL_PLACES, Scenario
 
 BATCHES = [
@@ -21,7 +22,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("topic", "place", "scenario"), CASES)
-def test_what_ran_and_what_came_out(played, topic: str, place: str, scenario: Scenario) -> None:
+def test_what_ran_and_what_came_out(played: Played, topic: str, place: str, scenario: Scenario) -> None:
     """After one edit exactly the tasks run that must, and all is as a clean build would leave it."""
     runs = played(topic, place)
     first, edited, clean = runs["first"], runs["edited"], runs["clean"]
@@ -45,7 +46,7 @@ def test_what_ran_and_what_came_out(played, topic: str, place: str, scenario: Sc
 
 @pytest.mark.parametrize(("topic", "place"), BATCHES)
 @pytest.mark.parametrize("run", ["again", "moved", "undone"])
-def test_what_changes_no_meaning_runs_nothing(played, topic: str, place: str, run: str) -> None:
+def test_what_changes_no_meaning_runs_nothing(played: Played, topic: str, place: str, run: str) -> None:
     """Touched files, another hash seed, another order; another folder; the edit undone: nothing of it runs anything."""
     runs = played(topic, place)
     wrong = {
@@ -59,7 +60,7 @@ def test_what_changes_no_meaning_runs_nothing(played, topic: str, place: str, ru
 
 @pytest.mark.parametrize(("topic", "place"), BATCHES)
 @pytest.mark.parametrize("run", ["again", "moved", "undone"])
-def test_what_was_not_run_is_what_it_was(played, topic: str, place: str, run: str) -> None:
+def test_what_was_not_run_is_what_it_was(played: Played, topic: str, place: str, run: str) -> None:
     """What comes from the cache is what a run made: the first, the edited, and again the first."""
     runs = played(topic, place)
     assert runs[run].shown == runs["edited" if run == "moved" else "first"].shown

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,10 @@ class Ran:
     def results(self, scenario: Scenario) -> dict[str, Any]:
         """Return the outputs of a scenario's tasks."""
         return {task: shown for task, shown in self.shown.items() if task.startswith(scenario.task(""))}
+
+
+Played = Callable[[str, str], dict[str, Ran]]
+"""From topic and place to the runs of that batch."""
 
 
 class Batch:
