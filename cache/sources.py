@@ -80,7 +80,8 @@ class _Index:
         try:
             tree = ast.parse("".join(lines))
             self._index_codes(compile(tree, filename or "<unknown>", "exec", dont_inherit=True))
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, SystemError):
+            # SystemError: Python 3.11 miscounts its own recursion now and then; the source only explains.
             return
         self._index_tree(tree)
 
