@@ -16,8 +16,6 @@ sys.path.insert(0, os.path.dirname(__file__))
 from scenario_tables import scenarios_of
 from scenario_tables.batch import Batch, Ran
 
-Played = Callable[[str, str], dict[str, Ran]]
-
 
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:

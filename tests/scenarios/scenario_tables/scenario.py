@@ -174,11 +174,11 @@ def _own_names(text: str) -> list[str]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names[node.name] = None
         elif isinstance(node, ast.Assign):
-            names.update((it.id, None) for it in ast.walk(node) if _is_target(it))
+            names.update((it.id, None) for it in ast.walk(node) if isinstance(it, ast.Name) and _is_stored(it))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names[node.target.id] = None
     return list(names)
 
 
-def _is_target(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
