@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from scenario_tables import scenarios_of
-from scenario_tables.batch import Batch, Ran
+from scenario_tables.batch import Batch, Played, Ran
 
 
 @pytest.fixture(scope="session")
