@@ -19,6 +19,17 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=6, help="how often tests strike at random (6)")
+
+
+@pytest.fixture(scope="session")
+def rounds(pytestconfig: pytest.Config) -> int:
+    """How often a test that strikes at random does so."""
+    count: int = pytestconfig.getoption("rounds")
+    return count
+
+
 class Project:
     """A folder with a pipeline in it.
 

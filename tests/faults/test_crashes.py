@@ -1,0 +1,350 @@
+"""Killed at random instants: no wrong reuse, nothing half-written taken for good, finished work kept, nothing left.
+
+One mixed workflow is run again and again in one project. Its sources and its code change between the rounds, so that
+what is reused wrongly would show; its manager, or one of its workers, is killed at an instant drawn by lot. What the
+tasks do they note in a file outside the project: which began and which ended, in which process, with which inputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dagger.cache import Cache
+from dagger.cache.records import Record
+
+pytestmark = [
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc"),
+    pytest.mark.timeout(3600),
+]
+
+LINES = 6
+WIDTH = 4
+SECONDS_TO_END = 6.0
+LATE = 1.0  # half a second to the commit, and as much for a slow machine
+
+HELPERS = """
+import os, random, time, zlib
+
+SCALE = {scale}
+
+
+def worth(*given):
+    return zlib.crc32(repr((SCALE, given)).encode())
+
+
+def note(what, task, *given):
+    line = f"{{what}} {{task}} {{worth(*given)}} {{os.getpid()}} {{time.time()}}\\n".encode()
+    file = os.open({marks!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line)
+    os.close(file)
+
+
+def work():
+    time.sleep(random.uniform(0.002, 0.03))
+
+
+def slowly(file, text):
+    for line in text.splitlines(keepends=True):
+        file.write(line)
+        file.flush()
+        time.sleep(0.004)
+"""
+
+PIPELINE = """
+import json, os, pickle, random
+from dagger.abstract import DatumList
+from dagger.core import FileDatum, FunctionTask, MemoryDatum, PklTask, ScriptTask, WorkflowManager
+from helpers import note, slowly, work, worth
+
+def part(source, number):
+    with open(source) as file:
+        text = file.read()
+    note("begin", f"part{number}", text)
+    work()
+    if random.random() < 0.1:
+        raise OSError("bad luck")
+    values = [worth(text, number, step) for step in range(9000 if number % 2 else 3)]
+    note("end", f"part{number}", text)
+    return {"values": values}
+
+def total(values, number):
+    note("begin", f"total{number}", values)
+    work()
+    note("end", f"total{number}", values)
+    return {"total": {"sum": sum(values), "number": number}}
+
+def report(values, number, page):
+    note("begin", f"report{number}", values)
+    work()
+    with open(page, "w") as file:
+        slowly(file, "".join(f"{worth(values, line)}\\n" for line in range(LINES)))
+    note("end", f"report{number}", values)
+
+def folder(totals, folder):
+    note("begin", "folder", totals)
+    os.makedirs(folder, exist_ok=True)
+    for each in totals:
+        with open(os.path.join(folder, f"{each['number']}.txt"), "w") as file:
+            slowly(file, f"{each['sum']}\\nsum\\n")
+    note("end", "folder", totals)
+
+def lookup(totals):
+    note("begin", "lookup", totals)
+    work()
+    with open("lookup.txt") as file:
+        text = file.read()
+    note("end", "lookup", totals)
+    return {"found": worth(text, totals)}
+
+parts = [
+    FunctionTask(f"part{n}", part,
+                 {"source": FileDatum(pointer=f"source{n % 2}.txt"), "number": MemoryDatum(pointer=n)},
+                 {"values": None}, retries=9)
+    for n in range(WIDTH)
+]
+totals = [
+    PklTask(f"total{n}", total, {"values": parts[n]["values"], "number": MemoryDatum(pointer=n)},
+            {"total": f"out/total{n}.pkl"})
+    for n in range(WIDTH)
+]
+reports = [
+    FunctionTask(f"report{n}", report, {"values": parts[n]["values"], "number": MemoryDatum(pointer=n)},
+                 {"page": f"out/report{n}.txt"})
+    for n in range(WIDTH)
+]
+copies = [
+    ScriptTask(f"copy{n}", {"page": reports[n]["page"]}, {"copy": f"out/copy{n}.txt"},
+               script="echo begin > {copy}; (setsid sleep 600 & sleep 601 &); sleep 0.02; cat {page} >> {copy}; "
+                      "sleep 0.0$RANDOM; echo end >> {copy}")
+    for n in range(2)
+]
+every = DatumList(FileDatum, [task["total"] for task in totals])
+folder_task = FunctionTask("folder", folder, {"totals": every}, {"folder": "out/folder/"})
+lookup_task = FunctionTask("lookup", lookup, {"totals": every}, {"found": None})
+joined = ScriptTask(
+    "joined",
+    {"pages": DatumList(FileDatum, [task["page"] for task in reports]),
+     "copies": DatumList(FileDatum, [task["copy"] for task in copies]), "folder": folder_task["folder"]},
+    {"joined": "out/joined.txt"},
+    script="for file in {pages} {copies} {folder}/*; do cat $file >> {joined}; sleep 0.01; done",
+)
+WorkflowManager([joined, lookup_task], jobs=2).run(keep_going=True)
+with open(os.environ["ANSWER"], "w") as file:
+    pickles = [open(task["total"].pointer, "rb") for task in totals]
+    json.dump([[pickle.load(each) for each in pickles], lookup_task["found"].pointer], file)
+"""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a task noted of itself."""
+
+    what: str
+    task: str
+    given: str
+    process: int
+    time: float
+
+
+class Site:
+    """The project under fire.
+
+    Args:
+        project: The scratch project.
+        chance: What all that is random is drawn from.
+    """
+
+    def __init__(self, project, chance: random.Random) -> None:
+        self.project = project
+        self.chance = chance
+        self.marks = project.path.parent / "marks.txt"
+        self.answer = project.path.parent / "answer.json"
+        self.scale = 1
+        text = PIPELINE.replace("range(LINES)", f"range({LINES})").replace("range(WIDTH)", f"range({WIDTH})")
+        project.write("pipeline.py", text)
+        for name in ("source0.txt", "source1.txt", "lookup.txt"):
+            project.write(name, f"{name} 0\n")
+        self._write_helpers()
+
+    def edit(self) -> None:
+        """Change some of the sources, or put them back to what they once were."""
+        for name in ("source0.txt", "source1.txt", "lookup.txt"):
+            if self.chance.random() < 0.4:
+                self.project.write(name, f"{name} {self.chance.randrange(4)}\n")
+        if self.chance.random() < 0.2:
+            self.scale = self.chance.randrange(3)
+            self._write_helpers()
+
+    def _write_helpers(self) -> None:
+        self.project.write("helpers.py", HELPERS.format(scale=self.scale, marks=str(self.marks)))
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the command."""
+        env = {"ANSWER": str(self.answer), "DAGGER_CRASH": str(self.project.path)}
+        return self.project.start("-m", "dagger", "run", "pipeline.py", env=env)
+
+    def noted(self) -> list[Mark]:
+        """What the tasks noted so far; the last line may be half a one."""
+        lines = self.marks.read_text().splitlines(keepends=True) if self.marks.exists() else []
+        rows = [line.split() for line in lines if line.endswith("\n")]
+        return [Mark(what, task, given, int(pid), float(when)) for what, task, given, pid, when in rows]
+
+    def processes(self) -> list[int]:
+        """The processes of a run, known by their environment; the guardian's shells and what they started too."""
+        sign = f"DAGGER_CRASH={self.project.path}".encode()
+        return [pid for pid in _pids() if sign in _read(f"/proc/{pid}/environ").split(b"\0")]
+
+    def records(self) -> dict[tuple[str, tuple[object, ...]], Record]:
+        """The committed records by what makes each the only one of its kind."""
+        cache = Cache.open(self.project.path / ".dagger", root=self.project.path)
+        found = {(record.key, tuple(record.reads)): record for record in cache.all_records()}
+        cache.close()
+        return found
+
+    def outputs(self) -> tuple[dict[str, str], object]:
+        """All that the workflow made: texts of files by name, and the values that its script asked for."""
+        folder = self.project.path / "out"
+        files = {
+            str(path.relative_to(folder)): path.read_text()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.suffix != ".pkl"
+        }
+        return files, json.loads(self.answer.read_text())
+
+    def expected(self) -> tuple[dict[str, str], object]:
+        """What a clean build would make, by a program of its own."""
+        space: dict[str, object] = {}
+        exec(HELPERS.format(scale=self.scale, marks=""), space)
+        worth = space["worth"]
+        texts = [self.project.read(f"source{number % 2}.txt") for number in range(WIDTH)]
+        values = [
+            [worth(text, number, step) for step in range(9000 if number % 2 else 3)]
+            for number, text in enumerate(texts)
+        ]
+        totals = [{"sum": sum(each), "number": number} for number, each in enumerate(values)]
+        files = {
+            f"report{number}.txt": "".join(f"{worth(each, line)}\n" for line in range(LINES))
+            for number, each in enumerate(values)
+        }
+        pages = [files[f"report{number}.txt"] for number in range(WIDTH)]
+        files.update({f"copy{number}.txt": f"begin\n{pages[number]}end\n" for number in range(2)})
+        files.update({f"folder/{it['number']}.txt": f"{it['sum']}\nsum\n" for it in totals})
+        names = [
+            *(f"report{number}.txt" for number in range(WIDTH)),
+            "copy0.txt",
+            "copy1.txt",
+            *(f"folder/{number}.txt" for number in range(WIDTH)),
+        ]
+        files["joined.txt"] = "".join(files[name] for name in names)
+        return files, [totals, worth(self.project.read("lookup.txt"), totals)]
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def _wait_until(condition, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def site(project) -> Site:
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")  # shown when a test fails
+    return Site(project, random.Random(seed))
+
+
+def _wait_for_the_instant(site: Site, process: subprocess.Popen[str]) -> None:
+    """Wait until so many notes were made, or for some time from the start; then a little more."""
+    before = len(site.noted())
+    if site.chance.random() < 0.7:
+        wanted = before + site.chance.randrange(2 * (3 * WIDTH + 2))
+        _wait_until(lambda: len(site.noted()) >= wanted or process.poll() is not None, 20)
+        time.sleep(site.chance.uniform(0, 0.03))
+    else:
+        time.sleep(site.chance.uniform(0.05, 1.5))
+
+
+def _finish(site: Site) -> str:
+    """Run to the end, and check that all is as a clean build would leave it."""
+    site.answer.unlink(missing_ok=True)
+    done = site.start()
+    _, said = done.communicate(timeout=120)
+    assert done.returncode == 0, said
+    assert site.outputs() == site.expected()
+    return said
+
+
+def _check_kept(site: Site, before: dict, marks: list[Mark], kills: list[float]) -> None:
+    """Nothing whose record was there has run again, nor anything that had ended a good while before a kill."""
+    for known, record in site.records().items():
+        if known in before:
+            assert record.started == before[known].started, f"{record.task} ran again though its record was there"
+    in_time = [mark for mark in marks if not any(mark.time < kill < mark.time + LATE for kill in kills)]
+    ended = {(mark.task, mark.given) for mark in in_time if mark.what == "end"}
+    again = {(mark.task, mark.given) for mark in site.noted()[len(marks) :] if mark.what == "begin"}
+    lost = {task for task, _ in ended & again if task != "lookup"}  # which reads more than it is given
+    assert not lost, f"{lost} ran again though they had ended {LATE} s before the kill"
+
+
+def test_a_killed_manager_leaves_nothing_wrong_and_loses_nothing(site, rounds):
+    """Some managers are killed in a row, the sources change, and then one may run to its end."""
+    kills = []
+    for _ in range(rounds):
+        site.edit()
+        for _ in range(site.chance.choice((1, 1, 2))):
+            process = site.start()
+            _wait_for_the_instant(site, process)
+            process.kill()
+            kills.append(time.time())
+            process.communicate()
+            assert _wait_until(lambda: not site.processes(), SECONDS_TO_END), "something is left running"
+        before, marks = site.records(), site.noted()
+        _finish(site)
+        _check_kept(site, before, marks, kills)
+
+
+def _workers(manager: int) -> list[int]:
+    found = _read(f"/proc/{manager}/task/{manager}/children").split()
+    return [int(pid) for pid in found if b"popen_loky" in _read(f"/proc/{int(pid)}/cmdline")]
+
+
+def test_a_killed_worker_costs_at_most_the_task_that_it_ran(site, rounds):
+    """The run ends well, or names that task and nothing else; the next run makes it good."""
+    for _ in range(rounds):
+        site.edit()
+        process = site.start()
+        _wait_for_the_instant(site, process)
+        workers = _workers(process.pid)
+        victim = site.chance.choice(workers) if workers else 0
+        if victim:
+            os.kill(victim, signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+        failed = site.project.came_out("failed")
+        assert process.returncode == (1 if failed else 0), said
+        ran_there = [mark.task for mark in site.noted() if mark.process == victim]
+        assert failed <= set(ran_there[-1:]), said
+        assert _wait_until(lambda: not site.processes(), SECONDS_TO_END), "something is left running"
+        _finish(site)
