@@ -16,7 +16,7 @@ import xxhash
 
 from dagger.cache.filesystems import is_network
 from dagger.cache.locks import wait_for_lock
-from dagger.errors import CacheError
+from dagger.errors import RefusedCacheError
 
 VERSION = "v1"
 _SECRET_LENGTH = 32
@@ -54,7 +54,7 @@ class Layout:
         """Refuse a cache where others could plant values, since loading one can run code.
 
         Raises:
-            CacheError: It, or its versioned part, is open to others; the message names the command
+            RefusedCacheError: It, or its versioned part, is open to others; the message names the command
                 that mends it.
         """
         for place in (self.directory, self.versioned):
@@ -131,11 +131,11 @@ def _check_owner(place: str) -> None:
     status = os.stat(place)
     allow = "or set DAGGER_ALLOW_SHARED_CACHE=1 if all who can are trusted"
     if not stat.S_ISDIR(status.st_mode):
-        raise CacheError(f"{place} is not a directory; name another with DAGGER_CACHE_DIR")
+        raise RefusedCacheError(f"{place} is not a directory; name another with DAGGER_CACHE_DIR")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CacheError(f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}")
+        raise RefusedCacheError(f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}")
     if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:
-        raise CacheError(
+        raise RefusedCacheError(
             f"{place} belongs to another user, who could run code as you: "
             f"chown it, name another with DAGGER_CACHE_DIR, {allow}"
         )

@@ -46,6 +46,10 @@ class CacheError(DaggerError):
     """The cache directory cannot be used as it is; the message says which command mends it."""
 
 
+class RefusedCacheError(CacheError, RefusedError):
+    """The cache directory was refused before anything ran: others can write it, or it is no directory."""
+
+
 class DamagedError(CacheError):
     """A blob or a record is not what its digest says; what made it must run again."""
 
@@ -61,6 +65,8 @@ class StateError(DaggerError, ValueError):
 class PointerError(DaggerError, ValueError):
     """A datum was given a pointer that is not of its form; it is left empty."""
 
+    exit_code = 2
+
 
 class DeclarationError(DaggerError, TypeError):
     """Something was declared with a part of the wrong type; the message names the part."""
@@ -75,4 +81,5 @@ class NotReadyError(DaggerError, RuntimeError):
 class UnknownOutputError(DaggerError, KeyError):
     """A task was asked for an output that it does not have."""
 
+    exit_code = 2
     __str__ = DaggerError.__str__  # KeyError would print the message in quotes

@@ -5,6 +5,8 @@ Plain loops that do nothing for what was not declared: a graph of 10,000 tasks i
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,9 @@ from dagger.errors import DeclarationError, RefusedError
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask
+
+_UNNAMEABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+"""Unicode's categories of control characters, halves of characters and ends of lines."""
 
 
 def listed(names: Iterable[str]) -> str:
@@ -27,6 +32,8 @@ def checked_identifier(identifier: object) -> str:
         raise DeclarationError(f"a task's identifier is text, not a {type(identifier).__name__}")
     if not identifier:
         raise RefusedError("a task's identifier is empty; give it a name")
+    if not identifier.isprintable() and any(unicodedata.category(it) in _UNNAMEABLE for it in identifier):
+        raise RefusedError(f"the identifier {identifier!r} holds a control character; give it a name for one line")
     return identifier
 
 
@@ -40,6 +47,16 @@ def checked_data(identifier: str, what: str, data: object) -> dict[str, Abstract
         if not isinstance(datum, AbstractDatum):
             raise _wrong(identifier, f"{what} {name!r} is", datum, "a datum")
     return dict(data)
+
+
+def checked_outputs(identifier: str, outputs: object) -> dict[str, Any]:
+    """Return a copy of a mapping of output name to what a task makes a datum of."""
+    if not isinstance(outputs, Mapping):
+        raise _wrong(identifier, "its outputs are", outputs, "a dict of name to datum or path")
+    for name in outputs:
+        if not isinstance(name, str):
+            raise _wrong(identifier, f"output name {name!r} is", name, "text")
+    return dict(outputs)
 
 
 def checked_tasks(identifier: str, tasks: object) -> list[AbstractTask]:
@@ -59,13 +76,16 @@ def checked_resources(identifier: str, resources: object) -> dict[str, float]:
     """Return a copy of a mapping of resource kind to an amount of at least 0."""
     if not isinstance(resources, Mapping):
         raise _wrong(identifier, "its resources are", resources, "a dict of kind to amount")
+    check_amounts(f"task {identifier!r}: resource", resources)
+    return dict(resources)
+
+
+def check_amounts(what: str, resources: Mapping[Any, Any]) -> None:
+    """Look at the amounts of resources, demanded or supplied; `what` begins the message."""
     for kind, amount in resources.items():
         is_number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not (isinstance(kind, str) and is_number and amount >= 0):
-            raise RefusedError(
-                f"task {identifier!r}: resource {kind!r} is {amount!r}; an amount is a number that is at least 0"
-            )
-    return dict(resources)
+            raise RefusedError(f"{what} {kind!r} is {amount!r}; an amount is a number that is at least 0")
 
 
 def checked_names(identifier: str, option: str, names: Any) -> tuple[str, ...]:
@@ -79,12 +99,40 @@ def checked_names(identifier: str, option: str, names: Any) -> tuple[str, ...]:
     return found
 
 
-def check_limits(identifier: str, retries: object, timeout: object) -> None:
-    """Look at how often and how long a task may be tried."""
-    if not isinstance(retries, int) or retries < 0:
+def check_limits(identifier: str, cache: object, retries: object, timeout: Any) -> None:
+    """Look at whether a task is cached, and how often and how long it may be tried."""
+    if not isinstance(cache, bool):
+        raise RefusedError(f"task {identifier!r}: cache={cache!r}; it is True or False")
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise RefusedError(f"task {identifier!r}: retries={retries!r}; it is a whole number, at least 0")
-    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-        raise RefusedError(f"task {identifier!r}: timeout={timeout!r}; it is seconds, more than 0")
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout < math.inf):
+        raise RefusedError(f"task {identifier!r}: timeout={timeout!r}; it is seconds, more than 0, or None")
+
+
+def check_version(identifier: str, version: object) -> None:
+    """Look at a version: it must read the same in every process."""
+    if not isinstance(version, (str, int, float)):
+        raise _wrong(identifier, "version= is", version, "text or a number")
+
+
+def check_ignored(identifier: str, ignore: Iterable[str], inputs: Mapping[str, object]) -> None:
+    """Look whether the inputs that are to be ignored are there."""
+    for name in ignore:
+        if name not in inputs:
+            raise RefusedError(
+                f"task {identifier!r}: ignore= names {name!r}, which is none of its inputs: {listed(inputs)}"
+            )
+
+
+def unknown_option(who: str, name: str, known: Iterable[str]) -> DeclarationError:
+    """Return the error that refuses an option, with what may have been meant."""
+    from difflib import get_close_matches
+
+    options = sorted(known)
+    close = get_close_matches(name, options, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"there are {listed(options)}"
+    return DeclarationError(f"{who}: there is no option {name!r}; {meant}")
 
 
 def _wrong(identifier: str, part: str, found: object, wanted: str) -> DeclarationError:

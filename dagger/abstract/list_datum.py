@@ -240,6 +240,8 @@ class DatumList(AbstractDatum):
 def _checked(datum_type: type[AbstractDatum], datums: Iterable[AbstractDatum]) -> list[AbstractDatum]:
     if isinstance(datums, AbstractDatum) and not isinstance(datums, DatumList):
         raise DeclarationError(f"DatumList: datums is a single {type(datums).__name__}, not a list")
+    if not isinstance(datums, Iterable):
+        raise DeclarationError(f"DatumList: datums is a {type(datums).__name__}, not a list")
     members = list(datums)
     for index, member in enumerate(members):
         if not isinstance(member, datum_type):

@@ -13,13 +13,17 @@ from typing import Any, ClassVar
 from dagger.abstract.communicator import AbstractCommunicator, DefaultCommunicator
 from dagger.abstract.datum import AbstractDatum
 from dagger.abstract.declarations import (
+    check_ignored,
     check_limits,
+    check_version,
     checked_data,
     checked_identifier,
     checked_names,
+    checked_outputs,
     checked_resources,
     checked_tasks,
     listed,
+    unknown_option,
 )
 from dagger.abstract.helpers import topological_order
 from dagger.abstract.input_converters import InputForm, converter_registry
@@ -83,8 +87,11 @@ class AbstractTask(ABC):
         timeout: float | None = None,
         version: str | int | None = None,
         ignore: Iterable[str] = (),
+        **unknown: object,
     ) -> None:
         self.identifier = checked_identifier(identifier)
+        for option in unknown:
+            raise unknown_option(f"task {identifier!r}", option, _options_of(type(self)))
         self._state = TaskState.WAITING
         self._known_quickhash: Hashable = None
         self.cache = cache
@@ -92,16 +99,20 @@ class AbstractTask(ABC):
         self.timeout = timeout
         self.version = version
         self.ignore = ignore if ignore == () else checked_names(identifier, "ignore", ignore)
-        if retries or timeout is not None:
-            check_limits(identifier, retries, timeout)
-        self.inputs = checked_data(identifier, "input", inputs) if inputs else {}
-        self.dependencies = checked_tasks(identifier, dependencies) if dependencies else []
-        self.resources = checked_resources(identifier, resources) if resources else {}
+        if cache is not True or type(retries) is not int or retries or timeout is not None:
+            check_limits(identifier, cache, retries, timeout)
+        if version is not None:
+            check_version(identifier, version)
+        self.inputs = {} if inputs is None else checked_data(identifier, "input", inputs)
+        self.dependencies = [] if dependencies is None else checked_tasks(identifier, dependencies)
+        self.resources = {} if resources is None else checked_resources(identifier, resources)
+        if ignore:
+            check_ignored(identifier, self.ignore, self.inputs)
         if self.input_form is None and type(self)._collect_inputs is AbstractTask._collect_inputs:
             raise DeclarationError(
                 f"task {identifier!r}: {type(self).__name__} must set input_form or write _collect_inputs"
             )
-        made = self._initialize_outputs(dict(outputs) if outputs else {})
+        made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs))
         self.outputs = checked_data(identifier, "output", made)
         # A pointer that an output has from its declaration, such as a path, outlives a failure.
         self._declared: dict[str, Any] = {}
@@ -336,3 +347,12 @@ class AbstractTask(ABC):
             datum.clear()
             if name in self._declared:
                 datum.populate(self._declared[name])
+
+
+def _options_of(kind: type[AbstractTask]) -> set[str]:
+    """Return the keyword arguments that a class of tasks and those above it take."""
+    from inspect import signature
+
+    above = [cls for cls in kind.__mro__ if issubclass(cls, AbstractTask)]
+    parameters = [it for cls in above for it in signature(cls).parameters.values()]
+    return {it.name for it in parameters if it.kind not in (it.VAR_KEYWORD, it.VAR_POSITIONAL)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
-from dagger.abstract import AbstractDatum, AbstractTask, InputForm, converter_registry
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.abstract.helpers import resources_available
 from dagger.core.datum import FileDatum, FileGlob
 from dagger.core.manifest import members
@@ -15,7 +17,15 @@ from dagger.core.workspace import declared_paths
 from dagger.errors import RefusedError
 
 
-def check(tasks: Sequence[AbstractTask], places: Places, supply: Mapping[str, float], cache: str) -> None:
+def check(
+    tasks: Sequence[AbstractTask],
+    places: Places,
+    supply: Mapping[str, float],
+    cache: str,
+    *,
+    controlled: bool = True,
+    undeclared: str = "track",
+) -> None:
     """Look a whole workflow over.
 
     Args:
@@ -23,6 +33,8 @@ def check(tasks: Sequence[AbstractTask], places: Places, supply: Mapping[str, fl
         places: Where paths lead.
         supply: The resources that there are.
         cache: The cache directory; outputs in it are refused.
+        controlled: Whether functions run in dagger's own processes, which can be timed and watched.
+        undeclared: What to do about undeclared reads.
 
     Raises:
         RefusedError: With every fault found, one a line.
@@ -30,7 +42,8 @@ def check(tasks: Sequence[AbstractTask], places: Places, supply: Mapping[str, fl
     faults = [
         *_identifiers(tasks),
         *_files(tasks, places, cache),
-        *(fault for task in tasks for fault in (*_demands(task, supply), *_fits(task))),
+        *(fault for task in tasks for fault in (*_demands(task, supply), *_fits(task, places))),
+        *(() if controlled else _uncontrolled(tasks, undeclared)),
     ]
     if faults:
         more = f"\n... and {len(faults) - 20} more" if len(faults) > 20 else ""
@@ -48,35 +61,72 @@ def _identifiers(tasks: Sequence[AbstractTask]) -> Iterator[str]:
 def _files(tasks: Sequence[AbstractTask], places: Places, cache: str) -> Iterator[str]:
     real = _RealPaths(places)
     makers: dict[str, AbstractTask] = {}
-    inside = cache.rstrip("/") + "/"
     for task in tasks:
-        for path in (it for datum in task.outputs.values() for it in declared_paths(datum)):
-            place = real(path)
-            other = makers.setdefault(place, task)
-            if other is not task:
-                yield (
-                    f"tasks {other.identifier!r} and {task.identifier!r} both write {path}; "
-                    "give one of them another path"
-                )
-            if (place + "/").startswith(inside):
-                yield f"task {task.identifier!r}: output {path} lies inside the cache directory"
-    yield from _nested(makers)
-    yield from _sources(tasks, places, real, makers)
+        for datum in task.outputs.values():
+            for path in declared_paths(datum):
+                place = real(path)
+                other = makers.get(place)
+                if other is None:
+                    makers[place] = task
+                elif other is task:
+                    yield _twice(task, place, real)
+                else:
+                    yield (
+                        f"tasks {other.identifier!r} and {task.identifier!r} both write {path}; "
+                        "give one of them another path"
+                    )
+    links = real.links()
+    sources: dict[str, AbstractTask] = {}
+    yield from _around(makers, real.fold(os.path.realpath(places.root)), real.fold(os.path.realpath(cache)))
+    yield from _below(makers, makers, "writes", "which is an output of", real)
+    yield from _sources(tasks, places, real, makers, sources)
+    yield from _below(sources, makers, "reads", "which is an output of", real)
+    yield from _below(makers, sources, "writes", "which is an input of", real)
+    yield from _matching(tasks, real, {**sources, **makers})
+    yield from _through_links(links, makers, sources, real)
 
 
-def _nested(makers: Mapping[str, AbstractTask]) -> Iterator[str]:
-    """An output below a directory that another task makes would be swept away with it."""
+def _twice(task: AbstractTask, place: str, real: _RealPaths) -> str:
+    written = [(name, path) for name, datum in task.outputs.items() for path in declared_paths(datum)]
+    names = dict.fromkeys(name for name, path in written if real(path) == place)
+    both = (
+        f"outputs {_listed(map(repr, names))} are both" if len(names) > 1 else f"output {next(iter(names))!r} has twice"
+    )
+    return f"task {task.identifier!r}: {both} the file {place}; give one of them another path"
+
+
+def _around(makers: Mapping[str, AbstractTask], root: str, cache: str) -> Iterator[str]:
+    """An output is taken away before its task runs: with it would go the cache, or the project."""
+    kept = {cache: "is the cache directory", root: "is the project itself"}
+    for folder, what in [*kept.items()][::-1]:
+        while len(folder) > 1:
+            folder = os.path.dirname(folder)
+            kept.setdefault(folder, what.replace("is", "holds", 1))
+    for place in makers.keys() & kept.keys():
+        yield f"task {makers[place].identifier!r}: output {place} {kept[place]}; give it another path"
+    inside = cache + "/"
     for place, task in makers.items():
-        above = os.path.dirname(place)
-        while len(above) > 1:
-            other = makers.get(above)
-            if other is not None and other is not task:
-                yield (
-                    f"task {task.identifier!r} writes {place} inside {above}, "
-                    f"which is an output of task {other.identifier!r}"
-                )
-                break
-            above = os.path.dirname(above)
+        if place.startswith(inside):
+            yield f"task {task.identifier!r}: output {place} lies inside the cache directory; give it another path"
+
+
+def _below(
+    inner: Mapping[str, AbstractTask],
+    outer: Mapping[str, AbstractTask],
+    does: str,
+    whose: str,
+    real: _RealPaths,
+) -> Iterator[str]:
+    """What lies in a directory that another task makes would be swept away; in one that is read, it would change it."""
+    if not outer:
+        return
+    for place, task in inner.items():
+        above = real.nearest(place, outer)
+        if above and (outer[above] is not task or does == "reads"):
+            yield (
+                f"task {task.identifier!r} {does} {place} inside {above}, {whose} task {outer[above].identifier!r}; "
+                "move one of them"
+            )
 
 
 def _sources(
@@ -84,7 +134,9 @@ def _sources(
     places: Places,
     real: _RealPaths,
     makers: Mapping[str, AbstractTask],
+    found: dict[str, AbstractTask],
 ) -> Iterator[str]:
+    """Look at each source once, and file it under its real path in `found`."""
     seen: set[AbstractDatum] = set()
     for task in tasks:
         for name, given in task.inputs.items():
@@ -95,16 +147,68 @@ def _sources(
                 if datum.pointer is None:
                     yield f"task {task.identifier!r}: input {place!r} has no path"
                     continue
-                maker = makers.get(real(datum.pointer))
-                if maker is not None:
+                path, there = _looked_up(real(datum.pointer), real)
+                maker = makers.get(path)
+                found.setdefault(path, task)
+                if maker is task:
+                    yield (
+                        f"task {task.identifier!r}: input {place!r} is {datum.pointer}, its own output; "
+                        "give one of them another path"
+                    )
+                elif maker is not None:
                     yield (
                         f"task {task.identifier!r}: input {place!r} is the file {datum.pointer}, which task "
                         f"{maker.identifier!r} writes; use that task's output as the input"
                     )
-                elif not os.path.exists(places.absolute(datum.pointer)):
+                elif not there:
                     yield (
                         f"task {task.identifier!r}: input {place!r}: there is no file {datum.pointer} in {places.root}"
                     )
+
+
+def _looked_up(place: str, real: _RealPaths) -> tuple[str, bool]:
+    """Return where a path leads in the end, and whether there is something."""
+    try:
+        if not stat.S_ISLNK(os.lstat(place).st_mode):
+            return place, True
+    except OSError:
+        return place, False
+    target = os.path.realpath(place)
+    return real.fold(target), os.path.exists(target)
+
+
+def _matching(tasks: Sequence[AbstractTask], real: _RealPaths, files: Mapping[str, AbstractTask]) -> Iterator[str]:
+    """A pattern's files are taken away before its task runs, whoever's they are."""
+    globs = [(task, it.pattern) for task in tasks for it in task.outputs.values() if isinstance(it, FileGlob)]
+    if not globs:
+        return
+    from dagger.core.patterns import Patterns
+
+    patterns = Patterns((task, pattern, real(pattern)) for task, pattern in globs)
+    for place, other in files.items():
+        for task, pattern in patterns.that_take_in(place):
+            if task is not other:
+                yield (
+                    f"task {task.identifier!r}: its output {pattern} takes in {place}, which task "
+                    f"{other.identifier!r} uses; give one of them another path"
+                )
+
+
+def _through_links(
+    links: Iterable[str],
+    makers: Mapping[str, AbstractTask],
+    sources: Mapping[str, AbstractTask],
+    real: _RealPaths,
+) -> Iterator[str]:
+    """An output that is a link now would be a file of its own then, which is hardly what was meant."""
+    for link in links:
+        target = real.fold(os.path.realpath(link))
+        for other, verb in ((makers.get(target), "writes"), (sources.get(target), "reads")):
+            if other is not None:
+                yield (
+                    f"task {makers[real.fold(link)].identifier!r}: output {link} is a symbolic link to {target}, "
+                    f"which task {other.identifier!r} {verb}; remove the link, or give the output another path"
+                )
 
 
 class _RealPaths:
@@ -113,6 +217,9 @@ class _RealPaths:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._folders: dict[str, str] = {}
+        self._names: dict[str, set[str]] = {}
+        self._nearest: dict[tuple[int, str], str] = {}
+        self._ignores_case = _ignores_case(places.root)
 
     def __call__(self, path: str) -> str:
         folder, name = os.path.split(self._places.absolute(path))
@@ -121,7 +228,50 @@ class _RealPaths:
         real = self._folders.get(folder)
         if real is None:
             real = self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(real, name)
+        self._names.setdefault(real, set()).add(name)
+        return self.fold(f"{real.rstrip('/')}/{name}")
+
+    def fold(self, place: str) -> str:
+        """Return what stands for a place where upper and lower case are one."""
+        return place.casefold() if self._ignores_case else place
+
+    def nearest(self, place: str, outer: Mapping[str, object]) -> str:
+        """Return the nearest of the folders above a place that is among `outer`, or nothing."""
+        folder = os.path.dirname(place)
+        way = []
+        while len(folder) > 1 and (id(outer), folder) not in self._nearest:
+            way.append(folder)
+            if folder in outer:
+                break
+            folder = os.path.dirname(folder)
+        found = folder if folder in outer else self._nearest.get((id(outer), folder), "")
+        for each in way:
+            self._nearest[id(outer), each] = found
+        return found
+
+    def links(self) -> list[str]:
+        """Return which of the paths so far are symbolic links; one listing tells of all files of a folder."""
+        return [f"{folder}/{name}" for folder, names in self._names.items() for name in _links(folder, names)]
+
+
+def _links(folder: str, names: Collection[str]) -> list[str]:
+    try:
+        with os.scandir(folder) as listing:
+            most = 4 * len(names) + 64
+            entries = list(islice(listing, most + 1))
+            if len(entries) <= most:
+                return [entry.name for entry in entries if entry.is_symlink() and entry.name in names]
+    except OSError:
+        return []
+    return [name for name in names if os.path.islink(os.path.join(folder, name))]
+
+
+def _ignores_case(root: str) -> bool:
+    swapped = root.swapcase()
+    try:
+        return swapped != root and os.path.samefile(root, swapped)
+    except OSError:
+        return False
 
 
 def _demands(task: AbstractTask, supply: Mapping[str, float]) -> Iterator[str]:
@@ -132,7 +282,23 @@ def _demands(task: AbstractTask, supply: Mapping[str, float]) -> Iterator[str]:
             yield f"task {task.identifier!r} demands {amount:g} {kind}, but there is {supply[kind]:g} in all"
 
 
-def _fits(task: AbstractTask) -> Iterator[str]:
+def _uncontrolled(tasks: Sequence[AbstractTask], undeclared: str) -> Iterator[str]:
+    """What is asked of processes that are not dagger's own."""
+    functions = [task for task in tasks if not isinstance(task, ScriptTask)]
+    if undeclared in ("warn", "error") and functions:
+        yield (
+            f"undeclared={undeclared!r} needs dagger's own workers: what runs in an executor= of yours is not watched; "
+            "leave one out"
+        )
+    for task in functions:
+        if task.timeout is not None:
+            yield (
+                f"task {task.identifier!r}: timeout={task.timeout:g} needs dagger's own workers: what runs in an "
+                "executor= of yours cannot be ended; leave one out"
+            )
+
+
+def _fits(task: AbstractTask, places: Places) -> Iterator[str]:
     who = f"task {task.identifier!r}"
     for name, datum in task.inputs.items():
         for place, member in members(name, datum):
@@ -147,7 +313,7 @@ def _fits(task: AbstractTask) -> Iterator[str]:
     if isinstance(task, FunctionTask):
         yield from _arguments(task, who)
     elif isinstance(task, ScriptTask):
-        yield from _placeholders(task, who)
+        yield from _placeholders(task, who, places)
 
 
 def _is_empty(datum: AbstractDatum) -> bool:
@@ -156,16 +322,22 @@ def _is_empty(datum: AbstractDatum) -> bool:
 
 def _arguments(task: FunctionTask, who: str) -> Iterator[str]:
     """A call that cannot bind is known before it is made."""
-    given = [*task.inputs, *(name for name, datum in task.outputs.items() if is_written(datum))]
+    written = [name for name, datum in task.outputs.items() if is_written(datum)]
+    both = [name for name in written if name in task.inputs]
+    if both:
+        yield f"{who}: {_listed(map(repr, both))} names both an input and an output that its function writes"
+        return
+    given = [*task.inputs, *written]
     code = getattr(task.function, "__code__", None)
-    if code is not None and not hasattr(task.function, "__wrapped__"):
+    if code is not None:
         named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         if code.co_posonlyargcount == 0 and set(named) == set(given):
             return  # the common case costs no signature
     from inspect import signature
 
     try:
-        bound = signature(task.function)
+        # What is called is the wrapper: it may add arguments to those that it is given.
+        bound = signature(task.function, follow_wrapped=False)
     except (TypeError, ValueError):
         return  # a builtin may not tell
     try:
@@ -174,7 +346,7 @@ def _arguments(task: FunctionTask, who: str) -> Iterator[str]:
         yield f"{who}: its function takes {bound}, but gets {_listed(given) or 'nothing'}: {error}"
 
 
-def _placeholders(task: ScriptTask, who: str) -> Iterator[str]:
+def _placeholders(task: ScriptTask, who: str, places: Places) -> Iterator[str]:
     from dagger.core.script_text import placeholders
 
     try:
@@ -182,6 +354,9 @@ def _placeholders(task: ScriptTask, who: str) -> Iterator[str]:
     except RefusedError as error:
         yield f"{who}: {error}"
         return
+    for name, datum in task.outputs.items():
+        if isinstance(datum, FileDatum) and datum.pointer is None:
+            yield f"{who}: output {name!r} has no path"
     patterns = {name for name, datum in task.outputs.items() if isinstance(datum, FileGlob)}
     for name in sorted(used & patterns):
         yield f"{who}: {{{name}}} is a pattern, not a path; write the names in the script itself"
@@ -195,6 +370,33 @@ def _placeholders(task: ScriptTask, who: str) -> Iterator[str]:
     both = set(task.inputs) & set(task.outputs)
     for name in sorted(both):
         yield f"{who}: {name!r} names both an input and an output"
+    if not (unknown or both or used & patterns):
+        yield from _unfit_paths(task, who, used, places)
+
+
+def _unfit_paths(task: ScriptTask, who: str, used: Iterable[str], places: Places) -> Iterator[str]:
+    """An odd path, or several, may not go into each place of a script; a plain one may, but to end a here-document."""
+    from dagger.core.script_text import is_plain_path, render
+
+    paths: dict[str, str | list[str]] = {}
+    is_suspect = False
+    for name in used:
+        datum = task.inputs[name] if name in task.inputs else task.outputs[name]
+        found = [member.pointer for _, member in members(name, datum) if type(member) is FileDatum]
+        if (
+            isinstance(datum, FileGlob)
+            or None in found
+            or len(found) != (len(datum) if isinstance(datum, DatumList) else 1)
+        ):
+            return  # not known before what makes it has run, or a person's own
+        shown = [places.shown(path) for path in found]
+        paths[name] = shown if isinstance(datum, DatumList) else shown[0]
+        is_suspect = is_suspect or len(shown) != 1 or not is_plain_path(shown[0]) or shown[0] in task.script
+    if is_suspect:
+        try:
+            render(task.script, paths)
+        except RefusedError as error:
+            yield f"{who}: {error}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.digests import digest_value
 from dagger.cache.files import StatIndex
 from dagger.core.session import NotComputed, current
-from dagger.errors import DamagedError, DeclarationError
+from dagger.errors import DamagedError, DeclarationError, PointerError
 
 _PLAIN_PATH = re.compile(r"[\w@%+=:,./-]{1,250}\Z")
 _PATTERN = re.compile(r"[*?\[]")
@@ -186,5 +186,8 @@ def output_file(task: str, name: str, path: object) -> FileDatum:
             f"task {task!r}: output {name!r} is a {type(path).__name__}; give a path, a FileDatum, or None for a value"
         )
     datum = FileDatum()
-    datum.populate(path)
+    try:
+        datum.populate(path)
+    except PointerError as error:
+        raise DeclarationError(f"task {task!r}: output {name!r} cannot be a file: {error}") from None
     return datum

@@ -72,6 +72,11 @@ def placeholders(script: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def is_plain_path(path: str) -> bool:
+    """Tells whether a path means itself to a shell."""
+    return _PLAIN.fullmatch(path) is not None
+
+
 def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:
     """Returns the text for the shell, with a path, or several, for each placeholder.
 

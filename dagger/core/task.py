@@ -291,6 +291,9 @@ def _listed(names: Iterable[object]) -> str:
 
 
 def _names(identifier: str, what: str, names: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names, not a {type(names).__name__}")
+    names = tuple(names)
+    if not all(isinstance(name, str) and name for name in names):
+        raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names, none empty: {names!r}")
     return tuple(sorted(set(names)))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskState
+from dagger.abstract.declarations import check_amounts, unknown_option
 from dagger.abstract.helpers import (
     decrement_resources,
     resources_available,
@@ -26,10 +27,13 @@ from dagger.core.places import Places
 from dagger.core.pool import cores
 from dagger.core.report import RunReport, WorkflowError
 from dagger.core.workspace import declared_paths
-from dagger.errors import RefusedError
+from dagger.errors import DeclarationError, RefusedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+_EXECUTOR_OPTIONS = frozenset(("max_workers", "job_reducers", "result_reducers", "timeout", "context", "env"))
+"""What loky's executor takes, but for the initializer, which is dagger's own."""
 
 UNDECLARED = ("track", "warn", "error", "ignore")
 
@@ -70,23 +74,17 @@ class WorkflowManager(AbstractManager):
         super().__init__(root)
         if undeclared not in UNDECLARED:
             raise RefusedError(f"undeclared={undeclared!r} is none of {', '.join(UNDECLARED)}")
-        for kind, amount in (resources or {}).items():
-            if amount < 0:
-                raise RefusedError(f"resources: {amount:g} {kind} is less than nothing")
-        options = dict(executor_kwargs or {})
-        workers = options.pop("max_workers", None)
-        jobs = jobs if jobs is not None else workers
-        if jobs is not None and jobs < 1:
-            raise RefusedError(f"jobs={jobs}: at least one task must be able to run")
-        self.resources = dict(resources or {})
-        self.places = Places(os.path.abspath(root_dir or os.getcwd()))
-        self._jobs = jobs
-        self._executor = executor
+        options = _executor_options(executor_kwargs)
+        self.resources = _supply(resources)
+        self.places = Places(_root(root_dir))
+        self._jobs = _at_once("max_workers", options.pop("max_workers", None))
+        self._jobs = self._jobs if jobs is None else _at_once("jobs", jobs)
+        self._executor = _checked_executor(executor)
         self._executor_kwargs = options
         self._undeclared = undeclared
-        self._cache_given = cache
+        self._cache_given = _checked_cache(cache)
         self._cache: Cache | None = None
-        self._listeners = None if listeners is None else list(listeners)
+        self._listeners = None if listeners is None else _checked_listeners(listeners)
         self._engine: Engine | None = None
         self._made: dict[AbstractDatum, Output] = {}
         self._by_name: dict[str, AbstractTask] = {}
@@ -163,7 +161,14 @@ class WorkflowManager(AbstractManager):
             keep_going = keep_going or session.keep_going
             dry = session.dry_run
             force |= session.force
-        check([slot.task for slot in slots], self.places, self.resources, str(self.cache.directory))
+        check(
+            [slot.task for slot in slots],
+            self.places,
+            self.resources,
+            str(self.cache.directory),
+            controlled=self._executor is None,
+            undeclared=self._undeclared,
+        )
         for slot in slots:
             if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
                 slot.task.update_state(TaskState.WAITING)
@@ -251,6 +256,67 @@ class WorkflowManager(AbstractManager):
 def _again(slots: Sequence[Slot]) -> list[Slot]:
     """Return fresh slots for the same tasks, tied to each other alone."""
     return slots_of([slot.task for slot in slots])
+
+
+def _supply(resources: object) -> dict[str, float]:
+    if resources is None:
+        return {}
+    if not isinstance(resources, Mapping):
+        raise DeclarationError(f"resources= is a {type(resources).__name__}, not a dict of kind to amount")
+    check_amounts("resources: there is of", resources)
+    return dict(resources)
+
+
+def _root(given: object) -> str:
+    if given is None:
+        return os.getcwd()
+    if not isinstance(given, (str, os.PathLike)):
+        raise DeclarationError(f"root_dir= is a {type(given).__name__}, not a path")
+    root = os.path.abspath(os.fspath(given))
+    if not os.path.isdir(root):
+        raise RefusedError(f"root_dir={os.fspath(given)!r}: there is no such directory")
+    return root
+
+
+def _at_once(name: str, given: object) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise RefusedError(f"{name}={given!r}: it is a whole number, and at least one task must be able to run")
+    return given
+
+
+def _executor_options(given: object) -> dict[str, Any]:
+    if not given and given in (None, {}):
+        return {}
+    if not isinstance(given, Mapping):
+        raise DeclarationError(f"executor_kwargs= is a {type(given).__name__}, not a dict")
+    for name in given.keys() - _EXECUTOR_OPTIONS:
+        raise unknown_option("executor_kwargs=", str(name), _EXECUTOR_OPTIONS)
+    return dict(given)
+
+
+def _checked_executor(given: Any) -> Executor | None:
+    if given is not None and (isinstance(given, type) or not callable(getattr(given, "submit", None))):
+        what = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+        raise DeclarationError(f"executor= is {what}; give an executor, which has submit()")
+    executor: Executor | None = given
+    return executor
+
+
+def _checked_cache(given: Any) -> str | os.PathLike[str] | Cache | bool | None:
+    if given is not None and not isinstance(given, (str, os.PathLike, Cache, bool)):
+        raise DeclarationError(f"cache= is a {type(given).__name__}; give a directory, a Cache, or False for none")
+    checked: str | os.PathLike[str] | Cache | bool | None = given
+    return checked
+
+
+def _checked_listeners(given: Any) -> list[Listener]:
+    listeners: list[Any] = list(given) if isinstance(given, Iterable) else [None]
+    for listener in listeners:
+        if not callable(listener):
+            raise DeclarationError(f"listeners= takes a list of callables, not a {type(listener or given).__name__}")
+    return listeners
 
 
 def _write_report(report: RunReport) -> None:
