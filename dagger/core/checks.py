@@ -376,7 +376,7 @@ def _placeholders(task: ScriptTask, who: str, places: Places) -> Iterator[str]:
 
 def _unfit_paths(task: ScriptTask, who: str, used: Iterable[str], places: Places) -> Iterator[str]:
     """An odd path, or several, may not go into each place of a script; a plain one may, but to end a here-document."""
-    from dagger.core.script_text import is_plain_path, render
+    from dagger.core.script_text import is_plain_path, render, stands_alone
 
     paths: dict[str, str | list[str]] = {}
     is_suspect = False
@@ -391,7 +391,11 @@ def _unfit_paths(task: ScriptTask, who: str, used: Iterable[str], places: Places
             return  # not known before what makes it has run, or a person's own
         shown = [places.shown(path) for path in found]
         paths[name] = shown if isinstance(datum, DatumList) else shown[0]
-        is_suspect = is_suspect or len(shown) != 1 or not is_plain_path(shown[0]) or shown[0] in task.script
+        is_suspect = (
+            is_suspect
+            or not all(map(is_plain_path, shown))
+            or (not stands_alone(task.script, name) if len(shown) != 1 else shown[0] in task.script)
+        )
     if is_suspect:
         try:
             render(task.script, paths)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BRACES = re.compile(r"\{\{|\}\}|\{([^\W\d][\w-]*)\}|[{}]")
 _PLAIN = re.compile(r"(?!-)[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]", re.ASCII)
+_SIMPLE = re.compile(r"[^'\"`$\\#<()\[=]*")
 _MARK = "\0"
 _SUSPECT = re.compile(r"(?:[$\\]\w*|\$\{|<<-?[ \t]*\S*)\0")
 _DOUBLE = re.compile(r'[\\"$`]')
@@ -75,6 +76,12 @@ def placeholders(script: str) -> frozenset[str]:
 def is_plain_path(path: str) -> bool:
     """Tells whether a path means itself to a shell."""
     return _PLAIN.fullmatch(path) is not None
+
+
+def stands_alone(script: str, name: str) -> bool:
+    """Tells whether a placeholder is plainly a word of its own, so that several paths may go in; a quick look only."""
+    beside = rf"(?:\S|>\s*)\{{{name}\}}|\{{{name}\}}[^\s;|&]"
+    return _SIMPLE.fullmatch(script) is not None and re.search(beside, script) is None
 
 
 def render(script: str, values: Mapping[str, str | Sequence[str]]) -> str:

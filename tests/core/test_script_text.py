@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from dagger.core.script_text import dedent_script, placeholders, render
+from dagger.core.script_text import dedent_script, placeholders, render, stands_alone
 from dagger.errors import RefusedError
 
 SHELLS = [shell for shell in ("bash", "dash") if shutil.which(shell)]
@@ -415,3 +415,26 @@ def test_placeholders_are_named_without_values() -> None:
     """Names are known before anything runs."""
     assert placeholders("cat {a} '{b}' # {c}\n ${{d}} {{e}}") == {"a", "b", "c"}
     assert placeholders("true") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("script", "alone"),
+    [
+        ("cat {a} > {o}", True),
+        ("cat {o} {a}", True),
+        ("for p in {a}; do cat $p; done", False),
+        ("cat {o} > {a}", False),
+        ("cat {o} >{a}", False),
+        ("cat x{a}", False),
+        ("cat {a}x", False),
+        ("cat '{a}'", False),
+        ("x={a}", False),
+        ("case {a} in x) ;; esac", False),
+        ("cat <<< {a}", False),
+    ],
+)
+def test_a_quick_look_tells_where_several_paths_may_stand(script: str, alone: bool) -> None:
+    """It may say no where they may, never yes where they may not: rendering would refuse them."""
+    assert stands_alone(script, "a") is alone
+    if alone:
+        render(script, {"a": ["x", "y"], "o": "o"})

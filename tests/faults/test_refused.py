@@ -682,3 +682,73 @@ def test_a_fault_is_refused_before_anything_runs(fault: Fault, outcomes: dict[st
     assert "Traceback" not in outcome.said
     assert not outcome.left & {"ran", "good.txt", ".dagger"}
     assert not outcome.touched
+
+
+def test_what_is_merely_odd_is_not_refused(project):
+    """Nothing that can go well is taken for a fault."""
+    project.write("precious.txt", "mine")
+    project.write("source.csv", "mine")
+    os.symlink("precious.txt", project.path / "link.txt")
+    os.link(project.path / "source.csv", project.path / "hard.txt")
+    (project.path / "parts").mkdir()
+    project.write("parts/other.csv", "mine")
+    project.write("parts/.hidden.part", "mine")
+    body = """
+    def adding(function):
+        @functools.wraps(function)
+        def wrapper(**given):
+            return function(1, **given)
+        return wrapper
+
+    @adding
+    def injected(a, /, b):
+        return {"x": a + b}
+
+    def any_of(**given):
+        return {"x": len(given)}
+
+    def folder(whole, one):
+        for name in ("1", "2"):
+            with open(os.path.join(whole, name), "w") as file:
+                file.write(name)
+
+    b = MemoryDatum(pointer=1)
+    twice = DatumList(FileDatum, pointer=["a.txt", "a.txt"])
+    parts = ScriptTask("parts", outputs={"all": "parts/*.part"}, script="touch parts/1.part")
+    run(
+        script("over a link", "link.txt"),
+        script("over a hard link", "hard.txt"),
+        parts,
+        reading("beside a pattern", "parts/other.csv"),
+        reading("hidden from a pattern", "parts/.hidden.part"),
+        FunctionTask("injected", injected, {"b": b}, {"x": None}, resources={"gpu": 0.5, "unnamed": 9}),
+        FunctionTask("any", any_of, {"b": b, "c": b}, {"x": None}, dependencies=(), ignore=("c",), version=0),
+        FunctionTask("b", any_of, {"x": b}, {"x": None}),
+        FunctionTask("folder", folder, outputs={"whole": "folder/", "one": "folder/1"}),
+        ScriptTask("unused", {"i": FileDatum(pointer="source.csv")}, {"o": "unused"}, script="touch unused"),
+        ScriptTask("list", {"i": twice}, {"o": "l"}, script="cat <<E > {o}\\n{i}\\nE"),
+        script("elsewhere", os.path.abspath("../elsewhere.txt")),
+        resources={"gpu": float("inf")},
+    )
+    """
+    project.write("pipeline.py", f"{PREAMBLE}\n{textwrap.dedent(body)}")
+    project.dagger("run", "pipeline.py")
+    assert project.came_out("failed", "skipped") == set()
+    assert len(project.ran()) == 13
+    assert project.read("precious.txt") == "mine"
+    assert project.read("source.csv") == "mine"
+    assert not (project.path / "link.txt").is_symlink()
+    assert project.read("parts/.hidden.part") == project.read("parts/other.csv") == "mine"
+    project.dagger("run", "pipeline.py")
+    assert project.ran() == set()
+
+
+def test_one_file_in_two_cases_is_one_output_where_case_is_ignored(project):
+    """macOS keeps `A.txt` and `a.txt` as one file."""
+    project.write("probe", "")
+    if not project.exists("PROBE"):
+        pytest.skip("this file system tells upper from lower case")
+    project.write("pipeline.py", f"{PREAMBLE}\nrun(script('p', 'N.txt'), script('q', 'n.txt'))\n")
+    refused = project.dagger("run", "pipeline.py", check=False)
+    assert refused.returncode == 2
+    assert "both write" in refused.stderr
