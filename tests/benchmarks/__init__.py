@@ -1,0 +1,1 @@
+"""What dagger costs, measured beside its peers. `python -m tests.benchmarks --help` says how."""

@@ -1,0 +1,70 @@
+"""The peers: where they are, in an environment of their own, and which versions they have."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from functools import cache
+from pathlib import Path
+
+from tests.benchmarks.harness import progress
+
+PACKAGES = ("ninja", "doit", "joblib", "redun", "snakemake", "pytask")
+
+
+def home() -> Path:
+    """Return the folder of the peers' environment and of the projects that are measured."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DAGGER_BENCHMARKS") or Path(base, "dagger-benchmarks"))
+
+
+@cache
+def environment() -> Path:
+    """Return the bin folder of the peers' environment, which is made at the first call."""
+    bin_folder = home() / "peers" / "bin"
+    if not all((bin_folder / name).exists() for name in ("ninja", "doit", "redun", "snakemake", "pytask")):
+        progress(f"making an environment for {', '.join(PACKAGES)} in {bin_folder.parent}")
+        venv.create(bin_folder.parent, with_pip=True)
+        subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    return bin_folder
+
+
+def program(name: str) -> str:
+    """Return the command of a peer; make is the machine's own.
+
+    Raises:
+        RuntimeError: The machine has no make.
+    """
+    if name == "make":
+        found = shutil.which("gmake") or shutil.which("make")
+        if found is None:
+            raise RuntimeError("there is no make on this machine; install GNU make")
+        return found
+    return str(environment() / name)
+
+
+def python() -> str:
+    """Return the interpreter of the peers."""
+    return program("python")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of everything that takes part, dagger and Python first."""
+    found = {"dagger": _revision(), "Python": sys.version.split()[0]}
+    listed = subprocess.check_output([python(), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
+    installed = {it["name"].lower(): it["version"] for it in json.loads(listed)}
+    made_by = subprocess.check_output([program("make"), "--version"], text=True).splitlines()[0]
+    found["make"] = made_by.split()[-1]
+    found.update({name: installed[name] for name in PACKAGES})
+    return found
+
+
+def _revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"

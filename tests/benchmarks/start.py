@@ -1,0 +1,71 @@
+"""Start: what comes before the first line of work.
+
+Targets: ``import dagger.core`` costs no more than ``import click``, ``dagger --help`` at most twice
+``python -c 'import click'``; a no-op run loads none of the modules that it does not use.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.benchmarks import tools
+from tests.benchmarks.harness import Contender, Result, Target, call, race
+
+UNUSED = ("click", "cloudpickle", "diskcache", "django", "loky", "multiprocessing", "numpy", "pandas", "rich")
+
+
+def start(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
+    """Import in fresh processes, and show the help."""
+    python = sys.executable
+    yield Result(
+        "start-import",
+        "`import dagger.core` against `import click`",
+        1,
+        race(
+            [
+                Contender("python", (python, "-c", "pass")),
+                Contender("import click", (python, "-c", "import click")),
+                Contender("import dagger.core", (python, "-c", "import dagger.core")),
+            ],
+            rounds,
+            settle=2,
+        ),
+        [Target("import dagger.core", "import click", 1.0)],
+    )
+    dagger = Path(python).with_name("dagger")
+    yield Result(
+        "start-help",
+        "`dagger --help` against `python -c 'import click'`",
+        1,
+        race(
+            [
+                Contender("import click", (python, "-c", "import click")),
+                Contender("dagger --help", (str(dagger), "--help")),
+            ],
+            rounds,
+            settle=2,
+        ),
+        [Target("dagger --help", "import click", 2.0)],
+    )
+
+
+def modules(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
+    """Look at what a no-op loads."""
+    folder = tools.built(tools.DAGGER[1], "fan", 100).folder
+    probe = (
+        "import runpy, sys, json; runpy.run_path('pipeline.py', run_name='__main__'); print(json.dumps([*sys.modules]))"
+    )
+    loaded = json.loads(call([sys.executable, "-c", probe], folder).splitlines()[-1])
+    tops = {name.partition(".")[0] for name in loaded}
+    wrong = [name for name in UNUSED if name in tops]
+    samples = race([Contender("loaded", constant=len(wrong)), Contender("allowed", constant=1)], 1)
+    foreign = sorted(tops - set(sys.stdlib_module_names) - {"dagger", "__main__"})
+    notes = [
+        f"of those that must not be loaded: {', '.join(wrong) or 'none'}",
+        f"from installed packages: {', '.join(name for name in foreign if not name.startswith('_'))}",
+        f"modules in all: {len(loaded)}",
+    ]
+    yield Result("start-modules", "modules loaded by a no-op `python pipeline.py`", len(loaded), samples, [], "", notes)
