@@ -27,6 +27,7 @@ from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
 from dagger.cache.pending import Change, Pending
+from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
 from dagger.cache.saved import move_beside, move_to_saved
@@ -127,8 +128,20 @@ class Cache:
         return self._secret
 
     def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Take the lock of a name (a key, an output's path); None while it is held elsewhere."""
-        return try_lock(os.path.join(self._layout.locks, rows.short(name)), shared=shared)
+        """Take the lock of a name (a key, an output's path).
+
+        Returns:
+            The lock; None while it is held elsewhere, or while what a killed holder had launched goes on.
+        """
+        lock = try_lock(os.path.join(self._layout.locks, rows.short(name)), shared=shared)
+        if lock is not None and lock.left and is_there(lock):
+            lock.release()
+            return None
+        return lock
+
+    def presence(self) -> Presence:
+        """Return what ties a run's processes together, for marking its locks; nothing is made yet."""
+        return Presence(self._layout.locks)
 
     def records(self, key: str) -> list[Record]:
         """Return the records of a key, newest first; damaged ones are passed over."""

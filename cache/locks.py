@@ -1,18 +1,19 @@
 """Advisory locks on files: tried, never waited for.
 
-The engine holds one for a task's key and one for each of its outputs, and hands the descriptor on
-to whatever runs the task, so that an orphan keeps its locks until it is gone. The kernel drops a
-lock with its last
-holder: there are no stale locks, and no command to remove them.
+The engine holds one for a task's key and one for each of its outputs. The kernel drops a lock with
+its last holder: there are no stale locks, and no command to remove them. What runs a task may outlive
+whoever holds the task's locks, so these bear a mark meanwhile: see ``presence``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 from types import TracebackType
 
+_LONGEST_MARK = 100
 _UNSUPPORTED = {
     errno.ENOLCK,
     errno.ENOSYS,
@@ -33,22 +34,39 @@ class Lock:
         path: The locked file.
         guarded: False where the file system offers no locks, or cannot be written: then there is
             nothing to hold, and the work goes on.
+        left: The mark of a former holder that did not come to release it, or empty.
+        left_at: When that was written, in ns.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
         self.guarded = descriptor is not None
+        self.left = b""
+        self.left_at = 0
         self._descriptor = descriptor
+        self._is_marked = False
 
     def fileno(self) -> int | None:
         """The descriptor that a child inherits to hold the lock as well; None if none is held."""
         return self._descriptor
 
     def release(self) -> None:
-        """Let go; twice is harmless. A child that inherited the descriptor keeps the lock."""
+        """Let go, and take away the mark; twice is harmless. A child that inherited the descriptor keeps the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            if self._is_marked:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, 0)
             os.close(descriptor)
+
+    def mark(self, text: bytes) -> None:
+        """Write a text into the file, to be found by the next holder if this one cannot release the lock."""
+        if self._descriptor is not None:
+            self._is_marked = True
+            with contextlib.suppress(OSError):  # as on a full disk; then the mark is missing, and nothing else
+                if self.left:
+                    os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, text, 0)
 
     def __enter__(self) -> Lock:
         return self
@@ -111,9 +129,16 @@ def _lock(path: str, operation: int) -> Lock | None:
             raise
         # Between open and flock the file may have been removed, and another be locked under its
         # name.
-        if _is_still(path, descriptor):
-            return Lock(path, descriptor)
+        if (status := _status_if_still(path, descriptor)) is not None:
+            return _taken(path, descriptor, status)
         os.close(descriptor)
+
+
+def _taken(path: str, descriptor: int, status: os.stat_result) -> Lock:
+    lock = Lock(path, descriptor)
+    if status.st_size:
+        lock.left, lock.left_at = os.pread(descriptor, _LONGEST_MARK, 0), status.st_mtime_ns
+    return lock
 
 
 def _open(path: str) -> int:
@@ -125,8 +150,9 @@ def _open(path: str) -> int:
         return os.open(path, flags, 0o600)
 
 
-def _is_still(path: str, descriptor: int) -> bool:
+def _status_if_still(path: str, descriptor: int) -> os.stat_result | None:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        return status if os.path.samestat(os.stat(path), status) else None
     except FileNotFoundError:
-        return False
+        return None

@@ -110,8 +110,9 @@ class Engine:
         self._workspace = Workspace(cache, places, self._note)
         self._lookup = Lookup(cache, places, walker, self._workspace, mend)
         self._inspector = Inspector(slots, places, walker, made)
-        self._workers = Workers(options.jobs, options.executor, options.executor_kwargs)
-        self._shells = Shells(options.jobs)
+        self._presence = cache.presence()
+        self._workers = Workers(options.jobs, options.executor, options.executor_kwargs, self._presence)
+        self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
         self._ready = ReadyTasks(options.jobs, options.supply)
@@ -143,6 +144,7 @@ class Engine:
             self._workers.end()
             self._shells.end()
             self._commit()
+            self._presence.end()
             self.cache.flush()
             self.report.seconds = time.perf_counter() - clock
         self._skip_the_rest()
@@ -285,6 +287,9 @@ class Engine:
         except (OSError, DaggerError) as error:
             self._fail(slot, Failure(type(error).__name__, str(error)))
             return False
+        # Behind the clearing: what lies under an output's name from here on is the task's.
+        for lock in slot.locks or ():
+            self._presence.mark(lock)
         slot.attempt += 1
         slot.task.update_state(TaskState.RUNNING)
         self.tell(TaskStarted(slot.name, _sentences(slot.reasons), slot.attempt))

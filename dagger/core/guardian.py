@@ -26,7 +26,6 @@ import struct
 import sys
 import time
 import zlib
-from errno import EMFILE
 
 if __name__ == "__main__":  # isolated, so that nothing in the folder can stand for a standard module
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
@@ -44,8 +43,8 @@ from process_groups import (  # type: ignore[import-not-found]
     send_group,
 )
 
-HEADER = struct.Struct("=IIdd")  # bytes of the request, descriptors, time-out (inf: none), grace
-DESCRIPTORS_AT_ONCE = 200  # the kernel takes 253 in one message
+HEADER = struct.Struct("=Idd")  # bytes of the request, time-out (inf: none), grace
+HELD = 99  # the same in each run, so that what a script prints of its descriptors is too
 
 _MARK = "DAGGER_SCRIPT"
 _LINGER = 0.25  # what a finished script left may end by itself: a `tee` in `> >(tee log)` still writes
@@ -67,7 +66,6 @@ class Job:
     def __init__(self, connection: socket.socket, grace: float, timeout: float) -> None:
         self.connection = connection
         self.grace = grace
-        self.descriptors: list[int] = []
         self.pid = 0
         self.mark = ""
         self.started = time.monotonic()
@@ -76,6 +74,7 @@ class Job:
         self.end: tuple[int, float, int] | None = None  # wait status, seconds, peak memory
         self.term_at: float | None = None
         self.kill_at: float | None = None
+        self.looked_gone = False
 
 
 class Guardian:
@@ -150,10 +149,9 @@ class Guardian:
             connection.close()
 
     def _start(self, connection: socket.socket) -> None:
-        size, count, timeout, grace = HEADER.unpack(receive(connection, HEADER.size))
+        size, timeout, grace = HEADER.unpack(receive(connection, HEADER.size))
         job = Job(connection, grace, timeout)
         try:
-            self._take_descriptors(job, count)
             self._spawn(job, *marshal.loads(receive(connection, size)))
         except OSError as error:
             name = None if error.filename is None else os.fsdecode(error.filename)
@@ -164,13 +162,7 @@ class Guardian:
             self.poll.register(connection.fileno(), select.POLLIN)
             answer(connection, ("started", job.pid))
             return
-        self._close(job)
-
-    def _take_descriptors(self, job: Job, count: int) -> None:
-        for start in range(0, count, DESCRIPTORS_AT_ONCE):
-            job.descriptors += receive_descriptors(job.connection, min(count - start, DESCRIPTORS_AT_ONCE))
-        if len(job.descriptors) < count:
-            raise OSError(EMFILE, "too many open files")
+        connection.close()
 
     def _spawn(self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes], log: bytes) -> None:
         os.chdir(cwd)
@@ -179,13 +171,11 @@ class Guardian:
         opened = [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)]
         try:
             argv = [self._short(argument, opened) for argument in argv]
-            for descriptor in (*job.descriptors, *opened[1:]):
+            for descriptor in opened[1:]:
                 os.set_inheritable(descriptor, True)
             job.started = time.monotonic()
             job.pid = spawn(argv, env, opened[0])
         finally:
-            for descriptor in job.descriptors:
-                os.set_inheritable(descriptor, False)
             for descriptor in opened:
                 os.close(descriptor)
 
@@ -261,7 +251,10 @@ class Guardian:
                 continue
             pids = self._left(job)
             if job.end is not None and not pids and not send_group(job.pid, 0):
-                self._answer(job)
+                # The kernel's list of children can be short while some of them exit: look once more.
+                if job.kill_at is None or job.looked_gone:
+                    self._answer(job)
+                job.looked_gone = True
             elif job.kill_at is None:
                 if now >= job.term_at:
                     self._ask(job)
@@ -297,12 +290,7 @@ class Guardian:
         del self.jobs[job.connection.fileno()]
         if not job.abandoned:
             self.poll.unregister(job.connection.fileno())
-        self._close(job)
-
-    def _close(self, job: Job) -> None:
         job.connection.close()
-        for descriptor in job.descriptors:
-            os.close(descriptor)
 
 
 def spawn(argv: list[bytes], env: dict[bytes, bytes], log: int) -> int:
@@ -381,16 +369,24 @@ def answer(connection: socket.socket, said: tuple[str | int | float | None, ...]
 
 
 def main() -> None:
-    """Serves the socket whose descriptor, and the manager whose process id, the arguments name."""
+    """Serves the socket whose descriptor, and the manager whose process id, the arguments name.
+
+    A third argument is a descriptor that the scripts inherit, and whose file is touched when all has ended.
+    """
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(sys.argv[1]))
     control_descriptor = control.fileno()
     os.set_inheritable(control_descriptor, False)
+    if sys.argv[3:]:
+        os.dup2(int(sys.argv[3]), HELD)
+        os.close(int(sys.argv[3]))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     become_subreaper()
     try:
         Guardian(control, int(sys.argv[2])).serve()
     finally:
         end_descendants(os.getpid(), GRACE)
+        if sys.argv[3:]:
+            os.utime(HELD)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, send_group
+
+if TYPE_CHECKING:
+    from dagger.cache.locks import Lock
 
 _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
@@ -30,6 +33,7 @@ _TIME_TO_END = GRACE + 1.0
 _NUMBER = 8
 
 _prepared = False
+_part: Lock | None = None
 
 
 class ManagerLife:
@@ -116,11 +120,12 @@ def _private_folder() -> str:
     return folder
 
 
-def prepare_worker(path: str) -> None:
+def prepare_worker(path: str, presence: str | None = None) -> None:
     """Set this process up as a worker; it ends when the manager does.
 
     Args:
         path: The manager's `ManagerLife.path`.
+        presence: The run's `Presence.path`, which this process is part of until its end.
     """
     global _prepared
     with suppress(OSError):  # it may lead a session already
@@ -131,8 +136,19 @@ def prepare_worker(path: str) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the manager held it meanwhile
     _close_input()
     become_subreaper()
-    watch_manager(path)
+    watch_manager(path, None if presence is None else _join(presence))
     _prepared = True
+
+
+def _join(presence: str) -> int | None:
+    """Become part of the run before its manager is looked for: one that comes after it waits until all are gone."""
+    from dagger.cache.presence import join
+
+    global _part
+    _part = join(presence)
+    if _part is None:
+        os._exit(1)  # another run has come meanwhile
+    return _part.fileno()
 
 
 def _leave_to_manager(_signal: int, _frame: object) -> None:
@@ -146,11 +162,12 @@ def _close_input() -> None:
         os.close(nothing)
 
 
-def watch_manager(path: str) -> None:
+def watch_manager(path: str, part: int | None = None) -> None:
     """End this process, with everything that it runs, as soon as the manager is gone.
 
     Args:
         path: The manager's `ManagerLife.path`.
+        part: The descriptor by which this process is part of the run.
     """
     parent = os.getppid()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -160,10 +177,10 @@ def watch_manager(path: str) -> None:
     except OSError:
         os._exit(1)  # it went before this worker was up
     connection.settimeout(_LOOK_AT_PARENT)
-    threading.Thread(target=_watch, args=(connection, parent), name="dagger-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(connection, parent, part), name="dagger-watch", daemon=True).start()
 
 
-def _watch(connection: socket.socket, parent: int) -> None:
+def _watch(connection: socket.socket, parent: int, part: int | None) -> None:
     while os.getppid() == parent:
         try:
             if not connection.recv(1):
@@ -175,6 +192,10 @@ def _watch(connection: socket.socket, parent: int) -> None:
     # Nobody will take a result any more, and who is asked to end deserves no more time than a task that timed out.
     with suppress(Exception):
         end_descendants(os.getpid(), GRACE)
+    with suppress(Exception):
+        from dagger.cache.presence import leave
+
+        leave(part)
     os.killpg(0, SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
 
 

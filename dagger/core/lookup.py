@@ -135,6 +135,7 @@ class Lookup:
                     other.release()
                 return None
             held.append(lock)
+            self.workspace.note_orphan(name, lock)
         return held
 
     def _stale(self, record: Record) -> list[tuple[Read, str]]:

@@ -17,6 +17,7 @@ from dagger.core.jobs import Job, Outcome, run_here, run_job
 from dagger.errors import DaggerError
 
 if TYPE_CHECKING:
+    from dagger.cache.presence import Presence
     from dagger.core.isolation import ManagerLife
     from dagger.core.scripts import ScriptRunner
 
@@ -42,10 +43,14 @@ class Workers:
         jobs: Workers at most.
         executor: Any PEP 3148 executor, or None for loky.
         options: Further arguments of loky's executor.
+        presence: What the workers are part of.
     """
 
-    def __init__(self, jobs: int | None, executor: Executor | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, jobs: int | None, executor: Executor | None, options: Mapping[str, Any], presence: Presence
+    ) -> None:
         self.jobs = jobs
+        self._presence = presence
         self._given = executor
         self._options = options
         self._executor: Executor | None = executor
@@ -88,7 +93,8 @@ class Workers:
 
             self._life = ManagerLife()
             options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
-            self._executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=(self._life.path,), **options)
+            given = (self._life.path, self._presence.path)
+            self._executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=given, **options)
         return self._executor
 
     def renew(self) -> None:
@@ -137,10 +143,12 @@ class Shells:
 
     Args:
         jobs: Scripts at once, at most.
+        presence: What the scripts are part of.
     """
 
-    def __init__(self, jobs: int | None) -> None:
+    def __init__(self, jobs: int | None, presence: Presence) -> None:
         self._jobs = jobs
+        self._presence = presence
         self._threads: ThreadPoolExecutor | None = None
         self._runner: ScriptRunner | None = None
 
@@ -149,7 +157,7 @@ class Shells:
         if self._threads is None or self._runner is None:
             from dagger.core.scripts import ScriptRunner
 
-            self._runner = ScriptRunner()
+            self._runner = ScriptRunner(held=self._presence.fileno())
             self._threads = ThreadPoolExecutor(self._jobs or cores(), thread_name_prefix="dagger-script")
         future = self._threads.submit(work, self._runner)
         future.add_done_callback(lambda ended: done(_result(ended)))

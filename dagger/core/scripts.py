@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,8 +28,7 @@ from dagger.errors import DaggerError, TaskError
 if TYPE_CHECKING:
     from subprocess import Popen
 
-_HEADER = struct.Struct("=IIdd")  # as in the guardian, which imports nothing of the package
-_DESCRIPTORS_AT_ONCE = 200
+_HEADER = struct.Struct("=Idd")  # as in the guardian, which imports nothing of the package
 _GUARDIAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guardian.py")
 
 
@@ -95,10 +94,13 @@ class ScriptRunner:
 
     Args:
         grace: Seconds between asking a script to end and making it.
+        held: A descriptor that the guardian, the scripts and all that they start hold too; the guardian touches its
+            file when it ends last.
     """
 
-    def __init__(self, grace: float = GRACE) -> None:
+    def __init__(self, grace: float = GRACE, held: int | None = None) -> None:
         self._grace = grace
+        self._held = held
         self._changed = threading.Condition()
         self._control: socket.socket | None = None
         self._guardian: Popen[bytes] | None = None
@@ -116,7 +118,6 @@ class ScriptRunner:
         timeout: float | None = None,
         on_start: Callable[[int], None] | None = None,
         token: Hashable = None,
-        inherit_fds: Iterable[int] = (),
     ) -> ScriptEnd:
         """Runs a command to its end, and ends what it left running.
 
@@ -128,7 +129,6 @@ class ScriptRunner:
             timeout: Seconds after which it is ended; None for no limit.
             on_start: Called with its process id, which is its group's and session's too.
             token: What `interrupt` knows it by.
-            inherit_fds: Descriptors that it, all that it starts, and the guardian until its end hold too.
 
         Returns:
             How it ended. After `end_all`, nothing starts and it counts as interrupted.
@@ -144,7 +144,7 @@ class ScriptRunner:
                 os.fsencode(os.path.abspath(log_path)),
             )
         )
-        connection = self._open(token, request, list(inherit_fds), inf if timeout is None else timeout)
+        connection = self._open(token, request, inf if timeout is None else timeout)
         if connection is None:
             return ScriptEnd(None, None, False, True, 0.0, 0)
         try:
@@ -186,7 +186,7 @@ class ScriptRunner:
             with suppress(OSError):
                 connection.send(b"e")
 
-    def _open(self, token: Hashable, request: bytes, descriptors: list[int], timeout: float) -> socket.socket | None:
+    def _open(self, token: Hashable, request: bytes, timeout: float) -> socket.socket | None:
         """Opens a call's own socket and sends its request; None once `end_all` was called.
 
         All under the lock: a byte from `interrupt` must not come into the middle of a request.
@@ -199,11 +199,9 @@ class ScriptRunner:
                     return None
                 self._send(theirs)
             self._calls[ours] = token
-            header = _HEADER.pack(len(request), len(descriptors), timeout, self._grace)
+            header = _HEADER.pack(len(request), timeout, self._grace)
             with suppress(BrokenPipeError, ConnectionResetError):  # the missing answer will tell
                 ours.sendall(header)
-                for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
-                    socket.send_fds(ours, [b"d"], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
                 ours.sendall(request)
         return ours
 
@@ -233,10 +231,11 @@ class ScriptRunner:
                 _GUARDIAN,
                 str(theirs.fileno()),
                 str(os.getpid()),
+                *([] if self._held is None else [str(self._held)]),
             ]
             self._guardian = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *([] if self._held is None else [self._held])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
@@ -284,7 +283,7 @@ class ScriptRunner:
         for connection in (self._control, *self._calls):
             if connection is not None:
                 connection.close()
-        self.__init__(self._grace)  # type: ignore[misc]
+        self.__init__(self._grace, self._held)  # type: ignore[misc]
 
 
 def _pid_from(said: tuple[object, ...], program: str) -> int:

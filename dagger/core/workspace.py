@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 from dagger.abstract import AbstractDatum, DatumList
 from dagger.cache import Cache
+from dagger.cache.locks import Lock
+from dagger.cache.presence import orphaned
 from dagger.cache.records import Member, Output
 from dagger.core.datum import FileDatum, FileGlob
 from dagger.core.places import Places
@@ -32,6 +34,17 @@ class Workspace:
         self.cache = cache
         self.places = places
         self.tell = tell
+        self._orphaned: dict[str, tuple[int, int]] = {}
+
+    def note_orphan(self, path: str, lock: Lock) -> None:
+        """Take note of an output that a run was at which was killed, when its lock says so.
+
+        Args:
+            path: The output's real path.
+            lock: Its lock.
+        """
+        if lock.left and (span := orphaned(lock)) is not None:
+            self._orphaned[path] = span
 
     def holds(self, datum: AbstractDatum, output: Output) -> bool:
         """Tell whether an output is as a record says: a file in its place, a value in the store."""
@@ -87,38 +100,38 @@ class Workspace:
                 wanted = {it.path for it in kept.members}
                 for stray in matches(leaf.pattern, self.places.root):
                     if stray not in wanted:
-                        self._take_away(stray)
+                        self._take_away(stray, leaf.pattern)
                 for member in kept.members:
-                    self._restore_file(member.path, member)
+                    self._restore_file(member.path, member, leaf.pattern)
             elif isinstance(leaf, FileDatum) and kept.kind == "tree":
                 if not self._leaf_holds(leaf, kept):
-                    self._take_away(leaf.pointer)
+                    self._take_away(leaf.pointer, leaf.pointer)
                     full = self.places.absolute(leaf.pointer)
                     self.cache.blobs.restore_tree(kept.members, full)
                     self._remember(leaf.pointer, kept.content)
             elif isinstance(leaf, FileDatum):
-                self._restore_file(leaf.pointer, kept.members[0])
+                self._restore_file(leaf.pointer, kept.members[0], leaf.pointer)
 
-    def _restore_file(self, path: str, member: Member) -> None:
+    def _restore_file(self, path: str, member: Member, declared: str) -> None:
         full = self.places.absolute(path)
         if self._is(full, member):
             return
-        self._take_away(path)
+        self._take_away(path, declared)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         self.cache.blobs.restore(member.digest, full, executable=member.executable)
         self._remember(path, member.digest)
 
     def clear(self, datum: AbstractDatum) -> None:
         """Take an output's old files away before its task runs, and make the folders that they go into."""
-        for path in self._paths(datum):
-            self._take_away(path)
+        for path, declared in self._paths(datum):
+            self._take_away(path, declared)
         for path in declared_paths(datum):
             full = self.places.absolute(path)
             os.makedirs(full if path.endswith("/") else os.path.dirname(full), exist_ok=True)
 
     def discard(self, datum: AbstractDatum) -> None:
         """Remove what a failed task left under an output's name."""
-        for path in self._paths(datum):
+        for path, _ in self._paths(datum):
             _remove(self.places.absolute(path))
 
     def journal(self, datum: AbstractDatum, output: Output) -> None:
@@ -130,20 +143,24 @@ class Workspace:
                 for member in kept.members:
                     self._remember(member.path, member.digest)
 
-    def _paths(self, datum: AbstractDatum) -> Iterator[str]:
-        """Each existing file or directory under an output's name."""
+    def _paths(self, datum: AbstractDatum) -> Iterator[tuple[str, str]]:
+        """Each existing file or directory under an output's name, with the path that declares it."""
         for path in declared_paths(datum):
             if isinstance(datum, FileGlob):
-                yield from matches(path, self.places.root)
+                yield from ((match, path) for match in matches(path, self.places.root))
             elif os.path.lexists(self.places.absolute(path)):
-                yield path
+                yield path, path
 
-    def _take_away(self, path: str) -> None:
+    def _take_away(self, path: str, declared: str) -> None:
         full = self.places.absolute(path)
         if not os.path.lexists(full):
             return
         if os.path.isdir(full) and not os.path.islink(full) and not os.listdir(full):
             os.rmdir(full)
+            return
+        span = self._orphaned.get(self.places.real(declared)) if self._orphaned else None
+        if span is not None and _was_written(full, *span):
+            _remove(full)
             return
         shown = self.places.shown(full)
         try:
@@ -188,6 +205,19 @@ def declared_paths(datum: AbstractDatum) -> Iterator[str]:
             yield from declared_paths(member)
     elif isinstance(datum, FileDatum) and datum.pointer is not None:
         yield datum.pointer
+
+
+def _was_written(full: str, since: int, until: int) -> bool:
+    """Tell whether a file, or a directory with all below it, last changed within a time, given in ns.
+
+    By the time that the kernel sets and nobody else can: what a person puts there later has a later one, whatever its
+    other times say.
+    """
+    found = [full]
+    if not os.path.islink(full):
+        for folder, folders, files in os.walk(full):
+            found += (os.path.join(folder, name) for name in (*folders, *files))
+    return all(since <= os.lstat(path).st_ctime_ns <= until for path in found)
 
 
 def _remove(full: str) -> None:

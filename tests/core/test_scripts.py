@@ -244,25 +244,24 @@ def test_a_log_writer_may_finish(run: Callable[..., ScriptEnd], tmp_path: Path) 
         assert (tmp_path / "copy").read_text() == "all of it\n"
 
 
-def test_descriptors_reach_the_script(run: Callable[..., ScriptEnd], tmp_path: Path) -> None:
-    """A lock stays held while anything of the script lives, though the manager let go of it."""
-    locks = [open(tmp_path / f"lock{n}", "w") for n in range(250)]  # noqa: SIM115  (the test is when they close)
-    fcntl.flock(locks[0], fcntl.LOCK_EX)
-    with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(
-            run,
-            "touch ready; until [ -e stop ]; do sleep 0.02; done",
-            inherit_fds=[lock.fileno() for lock in locks],
-        )
-        wait_for((tmp_path / "ready").exists)
-        for lock in locks:
+def test_a_descriptor_reaches_the_scripts(tmp_path: Path) -> None:
+    """A lock stays held while the guardian or anything of a script lives, though the manager let go of it."""
+    with open(tmp_path / "lock", "w") as lock, open(tmp_path / "lock", "w") as again:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runner = ScriptRunner(held=lock.fileno())
+        text = "readlink /proc/$$/fd/99; touch ready; until [ -e stop ]; do sleep 0.02; done"
+        options = {"cwd": str(tmp_path), "env": dict(os.environ), "log_path": str(tmp_path / "log")}
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(runner.run, shell_argv(text), **options)
+            wait_for((tmp_path / "ready").exists)
             lock.close()
-        with open(tmp_path / "lock0", "w") as again:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert not _locks(again)
             (tmp_path / "stop").touch()
             assert call.result(10).exit_code == 0
-            wait_for(lambda: _locks(again))
+        if os.path.isdir("/proc/self/fd"):
+            assert (tmp_path / "log").read_text() == f"{tmp_path / 'lock'}\n"
+        runner.close()
+        wait_for(lambda: _locks(again))
 
 
 def _locks(file: object) -> bool:
@@ -274,19 +273,19 @@ def _locks(file: object) -> bool:
 
 
 def test_a_script_inherits_nothing_else(run: Callable[..., ScriptEnd], tmp_path: Path) -> None:
-    """No script holds another's lock, nor the manager's sockets."""
+    """No script holds another's log, nor the manager's sockets."""
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("no /proc")
-    with ThreadPoolExecutor(1) as threads, open(tmp_path / "lock", "w") as lock:
+    with ThreadPoolExecutor(1) as threads:
         call = threads.submit(
-            run, "touch ready; until [ -e stop ]; do sleep 0.02; done", inherit_fds=[lock.fileno()], token=1
+            run, "touch ready; until [ -e stop ]; do sleep 0.02; done", log_path=str(tmp_path / "first"), token=1
         )
         wait_for((tmp_path / "ready").exists)
         run("readlink /proc/$$/fd/* | sort -u", log_path=str(tmp_path / "other"))
         (tmp_path / "stop").touch()
         call.result(10)
     held = (tmp_path / "other").read_text().split("\n")
-    assert not [each for each in held if "socket" in each or each.endswith("lock")]
+    assert not [each for each in held if "socket" in each or each.endswith("first")]
 
 
 def test_a_killed_guardian_is_an_error_and_the_next_run_has_a_new_one(

@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,19 +189,13 @@ class Site:
 
     def start(self) -> subprocess.Popen[str]:
         """Start the command."""
-        env = {"ANSWER": str(self.answer), "DAGGER_CRASH": str(self.project.path)}
-        return self.project.start("-m", "dagger", "run", "pipeline.py", env=env)
+        return _start(self.project, ANSWER=str(self.answer))
 
     def noted(self) -> list[Mark]:
         """What the tasks noted so far; the last line may be half a one."""
         lines = self.marks.read_text().splitlines(keepends=True) if self.marks.exists() else []
         rows = [line.split() for line in lines if line.endswith("\n")]
         return [Mark(what, task, given, int(pid), float(when)) for what, task, given, pid, when in rows]
-
-    def processes(self) -> list[int]:
-        """The processes of a run, known by their environment; the guardian's shells and what they started too."""
-        sign = f"DAGGER_CRASH={self.project.path}".encode()
-        return [pid for pid in _pids() if sign in _read(f"/proc/{pid}/environ").split(b"\0")]
 
     def records(self) -> dict[tuple[str, tuple[object, ...]], Record]:
         """The committed records by what makes each the only one of its kind."""
@@ -249,8 +242,20 @@ class Site:
         return files, [totals, worth(self.project.read("lookup.txt"), totals)]
 
 
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+def _start(project, **env: str) -> subprocess.Popen[str]:
+    """Start the command, so that all its processes can be found by their environment."""
+    return project.start("-m", "dagger", "run", "pipeline.py", env={**env, "CRASHING": str(project.path)})
+
+
+def _all_gone(project) -> bool:
+    """Wait until no process of a run is left, nor any that its scripts started."""
+    sign = f"CRASHING={project.path}".encode()
+
+    def left() -> list[int]:
+        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        return [pid for pid in pids if sign in _read(f"/proc/{pid}/environ").split(b"\0")]
+
+    return _wait_until(lambda: not left(), SECONDS_TO_END)
 
 
 def _read(path: str) -> bytes:
@@ -320,10 +325,11 @@ def test_a_killed_manager_leaves_nothing_wrong_and_loses_nothing(site, rounds):
             process.kill()
             kills.append(time.time())
             process.communicate()
-            assert _wait_until(lambda: not site.processes(), SECONDS_TO_END), "something is left running"
+            assert _all_gone(site.project), "something is left running"
         before, marks = site.records(), site.noted()
-        _finish(site)
+        said = _finish(site)
         _check_kept(site, before, marks, kills)
+        assert "moved it to" not in said, said
 
 
 def _workers(manager: int) -> list[int]:
@@ -346,5 +352,89 @@ def test_a_killed_worker_costs_at_most_the_task_that_it_ran(site, rounds):
         assert process.returncode == (1 if failed else 0), said
         ran_there = [mark.task for mark in site.noted() if mark.process == victim]
         assert failed <= set(ran_there[-1:]), said
-        assert _wait_until(lambda: not site.processes(), SECONDS_TO_END), "something is left running"
+        assert _all_gone(site.project), "something is left running"
         _finish(site)
+
+
+STUBBORN = """
+import os, subprocess, time
+from dagger.core import FunctionTask, ScriptTask, WorkflowManager
+
+def stubborn(page):
+    with open(page, "w") as file:
+        for tick in range(2000):
+            with open("MARKS", "a") as marks:
+                marks.write(f"function {os.getpid()}\\n")
+            file.write(f"half of {os.getpid()}\\n")
+            file.flush()
+            if os.path.exists("QUICK"):
+                break
+            if not tick:  # what ignores being asked takes the worker two seconds to end
+                subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 61; sleep 61"])
+            time.sleep(0.01)
+
+script = '''
+trap '' TERM
+for tick in $(seq 2000); do
+    echo script $$ >> MARKS; echo "half of $$" >> {page}
+    test -e QUICK && break
+    sleep 0.01
+done
+'''
+WorkflowManager(
+    [
+        FunctionTask("function", stubborn, outputs={"page": "function.txt"}),
+        ScriptTask("script", outputs={"page": "script.txt"}, script=script),
+    ],
+    jobs=2, undeclared="ignore",
+).run()
+"""
+
+
+def _crash(project, marks: Path) -> None:
+    """Start the stubborn tasks, and kill their manager while both are at work."""
+    process = _start(project)
+    at_work = lambda: marks.exists() and {line.split()[0] for line in marks.open()} == {"function", "script"}  # noqa: E731
+    assert _wait_until(at_work, 20)
+    process.kill()
+    process.stdout.close()
+    process.stderr.close()
+
+
+@pytest.fixture
+def stubborn(project) -> Path:
+    """The notes of tasks that take two seconds to end, until the file ``quick`` is there."""
+    marks, quick = project.path.parent / "marks.txt", project.path.parent / "quick"
+    project.write("pipeline.py", STUBBORN.replace("MARKS", str(marks)).replace("QUICK", str(quick)))
+    return marks
+
+
+def test_a_second_manager_waits_for_the_orphans_of_a_killed_one(project, stubborn):
+    """Two executions of one task never overlap, and what the first had half written is not taken for anybody's."""
+    _crash(project, stubborn)
+    (project.path.parent / "quick.later").touch()
+    second = project.start("-m", "dagger", "run", "pipeline.py")
+    time.sleep(0.3)
+    (project.path.parent / "quick.later").rename(project.path.parent / "quick")
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 0, said
+    for name in ("function", "script"):
+        at_work = [line.split()[1] for line in stubborn.read_text().splitlines() if line.startswith(name)]
+        assert len(dict.fromkeys(at_work)) == 2
+        assert sorted(at_work, key=at_work.index) == at_work, "both were at work at once"
+        assert project.read(f"{name}.txt") == f"half of {at_work[-1]}\n"
+    assert "moved it to" not in said
+    assert not (project.path / ".dagger" / "saved").exists()
+
+
+def test_what_a_person_puts_there_after_a_crash_is_saved(project, stubborn):
+    """Also in the place of what was half written."""
+    _crash(project, stubborn)
+    assert _all_gone(project)
+    time.sleep(0.02)
+    (project.path.parent / "quick").touch()
+    project.write("mine.txt", "mine")
+    (project.path / "mine.txt").rename(project.path / "script.txt")
+    said = project.dagger("run", "pipeline.py").stderr
+    assert said.count("moved it to") == 1
+    assert [path.read_text() for path in (project.path / ".dagger" / "saved").rglob("*.txt")] == ["mine"]
