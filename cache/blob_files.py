@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 
 from dagger.cache.layout import make_private
+from dagger.cache.streams import hash_descriptor
 
 UNWRITABLE = frozenset(
     (
@@ -23,13 +25,16 @@ UNWRITABLE = frozenset(
 )
 """What a full or read-only place answers, or one where a file is in the way."""
 
+PREFIX = 2
+"""How much of a digest names the folder of its blob."""
+
 Signature = tuple[int, int, int, int]
 """Size, mtime, ctime and inode: while they stay and are not young, so does the content."""
 
 
 def place_of(directory: str, digest: str) -> str:
     """Name the file of a blob."""
-    return f"{directory}/{digest[:2]}/{digest[2:]}"
+    return f"{directory}/{digest[:PREFIX]}/{digest[PREFIX:]}"
 
 
 def make_scratch(place: str) -> str:
@@ -62,8 +67,45 @@ def signature_of(status: os.stat_result) -> Signature:
 
 def list_folder(folder: str, prefix: str) -> Iterator[tuple[str, int, float]]:
     """Return digest, size and mtime of each blob in one folder of a store."""
-    for item in sorted(os.scandir(folder), key=lambda it: it.name):
+    for item in _scan(folder):
         with contextlib.suppress(FileNotFoundError):
             status = item.stat(follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 yield prefix + item.name, status.st_size, status.st_mtime
+
+
+def list_places(directory: str) -> Iterator[tuple[str, str]]:
+    """Return each digest under which anything is, and where; a folder of blobs that is none has its short name."""
+    for folder in _scan(directory):
+        if len(folder.name) == PREFIX and folder.is_dir():
+            yield from ((folder.name + item.name, item.path) for item in _scan(folder.path))
+        elif len(folder.name) == PREFIX:
+            yield folder.name, folder.path
+
+
+def damage_of(digest: str, path: str) -> str:
+    """Return what is wrong with the blob in a place, or ``""``."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return "it is no plain file"
+        with open(path, "rb", buffering=0) as file:
+            found, _ = hash_descriptor(file.fileno())
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return "" if found == digest else "its content is not what its name says"
+
+
+def remove_whatever(path: str) -> None:
+    """Remove what is in the place of a file of ours, a directory with all that is in it."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    """List a folder, sorted; one that is not there, or is none, is empty."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.scandir(folder), key=lambda it: it.name)
+    return []

@@ -21,12 +21,16 @@ from typing import BinaryIO
 import xxhash
 
 from dagger.cache.blob_files import (
+    PREFIX,
     UNWRITABLE,
     Signature,
+    damage_of,
     is_private,
     list_folder,
+    list_places,
     make_scratch,
     place_of,
+    remove_whatever,
     signature_of,
 )
 from dagger.cache.filesystems import FileClock
@@ -218,8 +222,20 @@ class BlobStore:
         for place in (self.directory, self.overflow):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 for folder in sorted(os.listdir(place)):
-                    if len(folder) == 2:
+                    if len(folder) == PREFIX:
                         yield from list_folder(os.path.join(place, folder), folder)
+
+    def damaged(self) -> Iterator[tuple[str, str]]:
+        """Read every blob; return the digest of each that is damaged, and what is wrong with it. Nothing is changed."""
+        for digest, path in list_places(self.directory):
+            if what := damage_of(digest, path):
+                yield digest, what
+
+    def drop(self, digest: str) -> None:
+        """Delete a damaged blob, whatever stands in its place."""
+        path = place_of(self.directory, digest).rstrip("/")
+        _checked.pop(path, None)
+        remove_whatever(path)
 
     def remove(self, digest: str) -> None:
         """Delete a blob; one that is gone already is fine."""
@@ -251,9 +267,7 @@ class BlobStore:
                 digest, size = hash_descriptor(descriptor)
                 os.fchmod(descriptor, 0o444)
             if not self._refresh(digest, size):
-                path = place_of(place, digest)
-                make_private(os.path.dirname(path))
-                os.replace(beside, path)
+                _put(beside, place_of(place, digest))
             return digest, size
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -290,10 +304,8 @@ class BlobStore:
 
     def _dropped(self, digest: str, path: str) -> DamagedError:
         _checked.pop(path, None)
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            remove_whatever(path)
         return DamagedError(f"the blob {digest} was damaged and has been dropped; its task must run again")
 
     @contextlib.contextmanager
@@ -312,3 +324,16 @@ class BlobStore:
         if self.directory not in _clocks:
             _clocks[self.directory] = FileClock(self.directory)
         return _clocks[self.directory]
+
+
+def _put(beside: str, path: str) -> None:
+    """Rename a file to a blob's place; what else than a blob stands in the way there is damage, and goes."""
+    folder = os.path.dirname(path)
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        remove_whatever(folder)
+    make_private(folder)
+    try:
+        os.replace(beside, path)
+    except IsADirectoryError:
+        remove_whatever(path)
+        os.replace(beside, path)

@@ -33,7 +33,8 @@ from dagger.cache.rows import StoredCode
 from dagger.cache.saved import move_beside, move_to_saved
 
 if TYPE_CHECKING:
-    from dagger.cache.collect import Damage, Summary
+    from dagger.cache.collect import Summary
+    from dagger.cache.damage import Damage
     from dagger.cache.fingerprints import Fingerprint
 
 
@@ -292,14 +293,19 @@ class Cache:
 
         return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
 
-    def verify(self) -> list[Damage]:
-        """Read every row and every blob; drop what is damaged, and say what that was."""
-        from dagger.cache import collect
+    def verify(self, *, repair: bool = False) -> list[Damage]:
+        """Read every row and every blob, and return what is damaged. Nothing is changed, unless it is to be repaired.
 
-        found = []
-        if isinstance(self._pending.index, DiskIndex) and (what := self._pending.index.check()):
-            found.append(collect.Damage("index", self._pending.index.directory, what))
-        return found + collect.verify(self._pending, self.blobs)
+        Args:
+            repair: Drop what is damaged, and the records that cannot be restored, so that their tasks run again.
+        """
+        from dagger.cache import damage
+
+        self._pending.flush()
+        found = damage.find(self._pending.index, self.blobs)
+        if repair and found:
+            damage.drop(found, self._pending, self.blobs)
+        return found
 
     def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
         # Also when somebody has deleted it since.

@@ -1,4 +1,4 @@
-"""What to throw away, how much there is, what is damaged: asked by a person, never by a run."""
+"""What to throw away, and how much there is: asked by a person, never by a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.locks import remove_unused_lock
 from dagger.cache.pending import Pending
 from dagger.cache.records import Entry, Output, Record
-from dagger.errors import DamagedError
 
 GRACE = 600.0
 _TEMPORARY = 3600.0
@@ -29,36 +28,22 @@ class Summary:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Damage:
-    """Something that was not what it should be, and has been dropped.
-
-    Attributes:
-        kind: ``index``, ``row`` or ``blob``.
-        name: Which.
-        what: What is wrong with it.
-    """
-
-    kind: str
-    name: str
-    what: str
-
-
 def blobs_of(record: Record) -> Iterator[tuple[str, int]]:
     """Return digest and size of each blob that a record needs (-1 for a log: not known)."""
     if record.log_blob:
         yield record.log_blob, -1
     for output in record.outputs:
-        yield from _blobs_of(output)
+        yield from blobs_of_output(output)
 
 
-def _blobs_of(output: Output) -> Iterator[tuple[str, int]]:
+def blobs_of_output(output: Output) -> Iterator[tuple[str, int]]:
+    """Return digest and size of each blob that an output needs."""
     if output.kind in ("tree", "glob", "file") and output.members:
         yield from ((member.digest, member.size) for member in output.members if member.digest)
     elif output.inline is None and output.kind != "list":
         yield output.content, output.size
     for item in output.items:
-        yield from _blobs_of(item)
+        yield from blobs_of_output(item)
 
 
 def size(records: Iterable[Record], blobs: BlobStore) -> Summary:
@@ -93,29 +78,6 @@ def gc(
         _sweep(os.path.join(blobs.directory, "tmp"), now - _TEMPORARY)
         _sweep_locks(locks, now - _DAY)
     return Summary(len(dropped), len(useless), sum(size for _, size, _ in useless))
-
-
-def verify(pending: Pending, blobs: BlobStore) -> list[Damage]:
-    """Read every row and every blob, drop what is damaged and return it."""
-    found = []
-    for key in pending.keys(""):
-        row = pending.get(key)
-        if row is not None and (what := rows.damage_in(key, row)):
-            found.append(Damage("row", key, what))
-            pending.change([(key, rows.keeping(lambda _: True) if key.startswith(rows.RECORD) else _gone)])
-    pending.flush()
-    for digest, _, _ in list(blobs.iter()):
-        try:
-            blobs.open_checked(digest)
-        except DamagedError as error:
-            found.append(Damage("blob", digest, str(error)))
-        except OSError as error:
-            found.append(Damage("blob", digest, f"it cannot be read: {error}"))
-    return found
-
-
-def _gone(_: bytes | None) -> None:
-    return None
 
 
 def _entries(pending: Pending) -> list[Entry]:

@@ -72,13 +72,20 @@ def open_store(directory: str) -> Any:
     )
 
 
-def connect(database: str) -> sqlite3.Connection:
-    """Open an existing database for reading, whether or not its directory can be written."""
+def connect(database: str, *, as_it_is: bool = False) -> sqlite3.Connection:
+    """Open an existing database for reading, whether or not its directory can be written.
+
+    Args:
+        database: The file.
+        as_it_is: Leave a log of writes beside it where it is. Otherwise whoever closes the database last takes what a
+            crash left there into it.
+    """
     import sqlite3
 
+    logged = os.path.exists(database + "-wal")
     # A database in a read-only directory has no place for the files that a log of writes needs.
-    alone = not os.access(os.path.dirname(database), os.W_OK) and not os.path.exists(database + "-wal")
-    mode = "mode=ro&immutable=1" if alone else "mode=rw"
+    alone = not os.access(os.path.dirname(database), os.W_OK) and not logged
+    mode = "mode=ro&immutable=1" if alone else "mode=ro" if as_it_is and logged else "mode=rw"
     return sqlite3.connect(
         f"file:{quote(os.fsencode(database))}?{mode}",
         uri=True,

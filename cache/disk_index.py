@@ -23,7 +23,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagger.cache.database import connect, open_store
@@ -130,13 +131,27 @@ class DiskIndex:
                     raise
                 raise UnavailableError(f"{self.directory} cannot be used: {cause}") from error
 
-    def check(self) -> str:
-        """Return what SQLite finds wrong with its file, or ``""``; a damaged one is moved aside."""
-        answers = [str(answer) for (answer,) in self._select("PRAGMA quick_check(1)", ())]
-        if answers in ([], ["ok"]):
-            return ""
-        self._replace()
-        return answers[0]
+    def examine(self, faults: list[str]) -> Generator[tuple[str, bytes], None, None]:
+        """Return every row that can be read; nothing is changed.
+
+        Args:
+            faults: What is wrong with the file itself is added to these.
+        """
+        return _examine(self._database, faults)
+
+    def rebuild(self) -> None:
+        """Move the database aside and begin a fresh one with every row of it that can still be read.
+
+        Raises:
+            UnavailableError: It cannot be moved or written.
+        """
+        with self._lock:
+            self.close()
+            aside = self._move_aside()
+            with contextlib.closing(_examine(os.path.join(aside, "cache.db"), [])) as kept:
+                while rows := dict(islice(kept, _CHUNK)):
+                    self.set_many(rows)
+        self._tell(f"the cache's index was damaged; it was moved to {aside}, what can be read of it was kept")
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""
@@ -232,18 +247,24 @@ class DiskIndex:
             self.close()
             if stale:
                 return
-            aside = os.path.join(self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-            try:
-                with wait_for_lock(os.path.join(self.directory, "lock")):
-                    if self._is_sound():
-                        return  # it was read while another process made it
-                    os.makedirs(aside, 0o700, exist_ok=True)
-                    for suffix in ("", "-wal", "-shm"):
-                        with contextlib.suppress(FileNotFoundError):
-                            os.replace(self._database + suffix, os.path.join(aside, "cache.db" + suffix))
-            except OSError as error:
-                raise UnavailableError(f"{self._database} is damaged and cannot be moved: {error}") from error
-            self._tell(f"the cache's index was damaged; it was moved to {aside} and a fresh one begun")
+            aside = self._move_aside(unless=self._is_sound)
+            if aside:
+                self._tell(f"the cache's index was damaged; it was moved to {aside} and a fresh one begun")
+
+    def _move_aside(self, unless: Callable[[], bool] = lambda: False) -> str:
+        """Move the database to a folder beside it and return that; ``""`` where nothing needs to be moved."""
+        aside = os.path.join(self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        try:
+            with wait_for_lock(os.path.join(self.directory, "lock")):
+                if unless():
+                    return ""  # it was read while another process made it
+                os.makedirs(aside, 0o700, exist_ok=True)
+                for suffix in ("", "-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.replace(self._database + suffix, os.path.join(aside, "cache.db" + suffix))
+        except OSError as error:
+            raise UnavailableError(f"{self._database} is damaged and cannot be moved: {error}") from error
+        return aside
 
     def _is_sound(self) -> bool:
         import sqlite3
@@ -254,6 +275,23 @@ class DiskIndex:
                 return list(reader.execute("PRAGMA quick_check(1)")) == [("ok",)]
         except sqlite3.Error:
             return False
+
+
+def _examine(database: str, faults: list[str]) -> Generator[tuple[str, bytes], None, None]:
+    import sqlite3
+
+    if not os.path.lexists(database):
+        return
+    try:
+        with contextlib.closing(connect(database, as_it_is=True)) as reader:
+            faults += [answer for (answer,) in reader.execute("PRAGMA integrity_check(1)") if answer != "ok"]
+            for key, raw, value in reader.execute("SELECT key, raw, value FROM Cache"):
+                if raw == 1 and isinstance(key, str) and isinstance(value, bytes):
+                    yield key, value
+                else:
+                    faults.append(f"the row {key!r} is of another form than ours")
+    except sqlite3.Error as error:
+        faults.append(str(error))
 
 
 def _identity(path: str) -> tuple[int, int]:

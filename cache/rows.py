@@ -206,18 +206,30 @@ def setting_stats(root: str, data: bytes) -> Iterator[tuple[str, Change]]:
 
 def damage_in(key: str, row: bytes) -> str:
     """Return what is wrong with a row, or ``""``."""
-    kind = key.partition(":")[0] + ":"
+    kind, _, name = key.partition(":")
     try:
-        if kind == RECORD:
-            for data in decode(row, list[bytes]):
-                if decode(data, Record).key != key.removeprefix(RECORD):
-                    return "it holds a record of another key"
-        else:
-            forms = {CODE: _CodeRow, PART: StoredPart, ENTRY: EntryRow, JOURNAL: JournalRow}
-            decode(row, forms.get(kind, object))
+        return "" if _names(kind + ":", name, row) else "it is filed under a wrong name"
     except DamagedError as error:
         return str(error)
-    return ""
+
+
+def _names(kind: str, name: str, row: bytes) -> bool:
+    """Whether a row's name is that of what is in it, as far as that can be told.
+
+    Raises:
+        DamagedError: The row cannot be read.
+    """
+    if kind == RECORD:
+        return all(decode(data, Record).key == name for data in decode(row, list[bytes]))
+    if kind == PART:
+        decode(row, StoredPart)
+        return name == xxhash.xxh3_128_hexdigest(row)
+    if kind == ENTRY:
+        return name.endswith(":" + short(decode(row, EntryRow).task))
+    if kind == JOURNAL:
+        return name.endswith(":" + short(decode(row, JournalRow).path))
+    decode(row, _CodeRow if kind == CODE else object)
+    return True
 
 
 def _setting(data: bytes) -> Change:

@@ -142,26 +142,31 @@ def collect(
 
 
 @cache.command("verify")
-@click.option("--repair", is_flag=True, help="Forget the results that can no longer be restored, too.")
+@click.option("--repair", is_flag=True, help="Drop what is damaged, and the results that want it.")
 @json_option
 @cache_option
 def verify(repair: bool, as_json: bool, cache_directory: str | None) -> int:
     """Check every row and blob against its digest.
 
-    Exits with 1 if there is damage. A damaged row or blob is dropped at once: no run would use it, and what made it
-    runs again when it is needed.
+    Exits with 1 if there is damage. Nothing is changed but with --repair; then what is damaged is gone, and what made
+    it runs again when it is needed.
     """
-    from dagger.core.repair import check
-
     with opened_cache(cache_directory) as store:
-        found = check(store, repair=repair)
+        found = store.verify(repair=repair)
     if as_json:
-        print_json([{"kind": it.kind, "name": it.name, "what": it.what} for it in found])
-    else:
-        for it in found:
-            click.echo(f"{it.kind}  {it.name}  {it.what}")
-        click.echo(f"{len(found)} damaged" if found else "no damage")
+        print_json([{"kind": it.kind, "name": it.name, "what": it.what, "of": it.of} for it in found])
+        return FAILED if found else OK
+    for it in found:
+        whose = f" ({'; '.join(it.of)})" if it.of else ""
+        click.echo(f"{it.kind}  {it.name}  {it.what}{whose}")
+    click.echo(_ending(len(found), repair))
     return FAILED if found else OK
+
+
+def _ending(damaged: int, repair: bool) -> str:
+    if not damaged:
+        return "no damage"
+    return f"{damaged} damaged; " + ("all dropped" if repair else "dagger cache verify --repair drops them")
 
 
 def _found(store: Cache, task_or_key: str) -> list[Record]:

@@ -359,7 +359,7 @@ def test_gc_by_bytes(cache: Cache) -> None:
 
 
 def test_verify(cache: Cache) -> None:
-    """Damage is found, told and dropped; what is whole stays."""
+    """Damage is found and told; a repair drops it, and what is whole stays."""
     whole, damaged = blob(cache, b"whole"), blob(cache, b"damaged")
     cache.add(record("whole", outputs=(whole,)))
     cache.add(record("damaged", outputs=(damaged,)))
@@ -378,6 +378,7 @@ def test_verify(cache: Cache) -> None:
         ("row", journal),
         ("row", "record:damaged"),
     ]
+    assert cache.verify(repair=True) == found
     assert cache.verify() == []
     assert [it.key for it in cache.all_records()] == ["whole"]
     assert cache.blobs.read(whole.content) == b"whole"
@@ -469,7 +470,7 @@ def test_damage(tmp_path: Path, damage: Callable[[Path], None], is_open: bool) -
     with cache.try_lock("x") or pytest.fail("no lock"):
         pass
     cache.gc()
-    cache.verify()
+    cache.verify(repair=True)
     cache.close()
     assert len(cache.warnings) <= 2
 
