@@ -147,7 +147,7 @@ class DiskIndex:
         """
         with self._lock:
             self.close()
-            aside = self._move_aside()
+            aside = self._move_aside(self._files())
             with contextlib.closing(_examine(os.path.join(aside, "cache.db"), [])) as kept:
                 while rows := dict(islice(kept, _CHUNK)):
                     self.set_many(rows)
@@ -198,12 +198,18 @@ class DiskIndex:
                 if "no such table" in str(cause) and not replaced:
                     # Cut off to nothing: diskcache makes the tables when it opens the file again.
                     self.close()
-                elif replaced or not _is_damage(cause):
+                elif replaced or not (_is_damage(cause) or self._blocking()):
                     raise UnavailableError(f"{self.directory} cannot be used: {cause}") from error
                 else:
                     self._replace()
                 replaced = True
         raise UnavailableError(f"{self.directory} stays locked by another process")
+
+    def _blocking(self) -> list[str]:
+        """What is no file and stands where one of the database's goes."""
+        database, *beside = self._files()
+        blocked = [place for place in beside if os.path.lexists(place) and not _is_plain(place)]
+        return [database, *blocked] if os.path.lexists(database) and not os.path.isfile(database) else blocked
 
     def _is_stale(self) -> bool:
         """Whether the open database is no more the one of its name, or is a parent process's."""
@@ -247,21 +253,26 @@ class DiskIndex:
             self.close()
             if stale:
                 return
-            aside = self._move_aside(unless=self._is_sound)
-            if aside:
+            blocking = self._blocking()
+            if blocking and self._database not in blocking:
+                self._tell(f"what stood in the way of the cache's index was moved to {self._move_aside(blocking)}")
+            elif aside := self._move_aside(self._files(), unless=self._is_sound):
                 self._tell(f"the cache's index was damaged; it was moved to {aside} and a fresh one begun")
 
-    def _move_aside(self, unless: Callable[[], bool] = lambda: False) -> str:
-        """Move the database to a folder beside it and return that; ``""`` where nothing needs to be moved."""
+    def _files(self) -> list[str]:
+        return [self._database + suffix for suffix in ("", "-wal", "-shm")]
+
+    def _move_aside(self, places: list[str], unless: Callable[[], bool] = lambda: False) -> str:
+        """Move the database's files to a folder beside them and return that; ``""`` where they need not be moved."""
         aside = os.path.join(self.directory, f"damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         try:
             with wait_for_lock(os.path.join(self.directory, "lock")):
                 if unless():
                     return ""  # it was read while another process made it
                 os.makedirs(aside, 0o700, exist_ok=True)
-                for suffix in ("", "-wal", "-shm"):
+                for place in places:
                     with contextlib.suppress(FileNotFoundError):
-                        os.replace(self._database + suffix, os.path.join(aside, "cache.db" + suffix))
+                        os.replace(place, os.path.join(aside, os.path.basename(place)))
         except OSError as error:
             raise UnavailableError(f"{self._database} is damaged and cannot be moved: {error}") from error
         return aside
@@ -292,6 +303,10 @@ def _examine(database: str, faults: list[str]) -> Generator[tuple[str, bytes], N
                     faults.append(f"the row {key!r} is of another form than ours")
     except sqlite3.Error as error:
         faults.append(str(error))
+
+
+def _is_plain(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def _identity(path: str) -> tuple[int, int]:

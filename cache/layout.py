@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 
@@ -35,16 +36,20 @@ class Layout:
         self.blobs = os.path.join(self.versioned, "blobs")
         self.index = os.path.join(self.versioned, "index")
         self.locks = os.path.join(self.versioned, "locks")
+        self.logs = os.path.join(self.versioned, "logs")
         self.saved = os.path.join(directory, "saved")
         self.secret = os.path.join(self.versioned, "secret")
 
     def create(self) -> None:
-        """Make what is missing; a directory that is there keeps its mode.
+        """Make what is missing; a directory that is there keeps its mode. A file where a folder of ours goes is damage.
 
         Raises:
             OSError: It cannot be made.
         """
         make_private(self.versioned)
+        for folder in (self.blobs, os.path.join(self.blobs, "tmp"), self.index, self.locks, self.logs):
+            if os.path.lexists(folder) and not os.path.isdir(folder):
+                os.unlink(folder)
         ignore = os.path.join(self.directory, ".gitignore")
         if not os.path.exists(ignore):
             with open(ignore, "w", encoding="ascii") as file:
@@ -96,6 +101,8 @@ class Layout:
             beside = f"{self.secret}.{os.getpid()}"
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(secret)
+            if os.path.isdir(self.secret):  # damage: nothing but the secret has this name
+                shutil.rmtree(self.secret)
             os.replace(beside, self.secret)
             return secret
 

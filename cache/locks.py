@@ -24,6 +24,7 @@ _UNSUPPORTED = {
     errno.ENOSPC,
     errno.ENOTDIR,
     errno.EEXIST,
+    errno.EISDIR,
 }
 
 

@@ -63,6 +63,7 @@ class Launcher:
         self._undeclared = undeclared
         self._bodies: dict[object, bytes] = {}
         self._sources: dict[AbstractDatum, Output] = {}
+        self._logs_elsewhere: set[AbstractTask] = set()
 
     def prepare(self, slot: Slot) -> Work:
         """Return what launches a slot's task.
@@ -73,7 +74,7 @@ class Launcher:
         task = slot.task
         inputs = {name: self._bare(name, datum) for name, datum in task.inputs.items()}
         outputs = {name: self._bare_output(datum) for name, datum in task.outputs.items()}
-        _forget(self.log_of(task))
+        self._clear_log(task)
         if isinstance(task, ScriptTask):
             return self._script(task, inputs, outputs)
         return self._function(task, inputs, outputs)
@@ -81,7 +82,17 @@ class Launcher:
     def log_of(self, task: AbstractTask) -> str:
         """Return where what a task prints is kept while it runs, and after a failure."""
         name = digest_text(f"{self.places.root}\0{task.identifier}")
-        return os.path.join(self._logs, f"{name}.log")
+        return os.path.join(self._spare_logs if task in self._logs_elsewhere else self._logs, f"{name}.log")
+
+    def _clear_log(self, task: AbstractTask) -> None:
+        """Take a former log away; where the new one cannot be written, it goes elsewhere."""
+        try:
+            _forget(self.log_of(task))
+            if os.access(self._logs, os.W_OK) and os.statvfs(self._logs).f_bavail:
+                return
+        except OSError:
+            pass
+        self._logs_elsewhere.add(task)
 
     @cached_property
     def _secret(self) -> bytes:
@@ -95,10 +106,14 @@ class Launcher:
         try:
             make_private(folder)
         except OSError:
-            from tempfile import mkdtemp
-
-            return mkdtemp(prefix="dagger-logs-")
+            return self._spare_logs
         return folder
+
+    @cached_property
+    def _spare_logs(self) -> str:
+        from tempfile import mkdtemp
+
+        return mkdtemp(prefix="dagger-logs-")
 
     def _function(
         self,
