@@ -31,6 +31,8 @@ _UNSUPPORTED = {
 class Lock:
     """A lock, held until ``release``, or until every process with its descriptor is gone.
 
+    A child gets the descriptor by exec (``pass_fds``); one that is merely forked lets go of it.
+
     Attributes:
         path: The locked file.
         guarded: False where the file system offers no locks, or cannot be written: then there is
@@ -46,6 +48,8 @@ class Lock:
         self.left_at = 0
         self._descriptor = descriptor
         self._is_marked = False
+        if descriptor is not None:
+            _held.add(self)
 
     def fileno(self) -> int | None:
         """The descriptor that a child inherits to hold the lock as well; None if none is held."""
@@ -55,6 +59,7 @@ class Lock:
         """Let go, and take away the mark; twice is harmless. A child that inherited the descriptor keeps the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            _held.discard(self)
             if self._is_marked:
                 with contextlib.suppress(OSError):
                     os.ftruncate(descriptor, 0)
@@ -79,6 +84,21 @@ class Lock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+_held: set[Lock] = set()
+
+
+def _let_go_in_child() -> None:
+    """A pool that was forked meanwhile, and lives on, must not hold what its parent lets go."""
+    for lock in _held:
+        descriptor, lock._descriptor = lock._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def try_lock(path: str, *, shared: bool = False) -> Lock | None:

@@ -471,6 +471,12 @@ class Engine:
         """End what is running; its tasks go back to WAITING, what was finished stays finished."""
         self._workers.end()
         self._shells.end()
+        try:
+            self._workers.wait()
+        finally:
+            self._put_back()
+
+    def _put_back(self) -> None:
         for slot in sorted(self._ready.running, key=lambda it: it.index):
             for datum in slot.task.outputs.values():
                 self._workspace.discard(datum)

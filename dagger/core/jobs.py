@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock, current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from dagger.cache.records import Output, Read
@@ -74,8 +75,17 @@ class Outcome:
     notes: tuple[str, ...] = field(default=())
 
 
+_alone = Lock()
+"""Held by the job that runs here: an executor of a person's own may run several in the threads of one process."""
+
+
 def run_job(job: Job) -> Outcome:
     """Run a job in this worker process, isolated from the ones before and after it."""
+    with _alone:
+        return _run_alone(job)
+
+
+def _run_alone(job: Job) -> Outcome:
     from dagger.core.isolation import capture_output, end_leftovers, peak_memory
     from dagger.core.landing import Landing
     from dagger.core.time_limit import time_limit
@@ -139,7 +149,10 @@ def run_here(
         returned = body(inputs, outputs)
         storer = Storer(BlobStore(job.blobs), Places(job.root), pickles=job.pickles)
         stored = storer.store(outputs, returned)
-    except Exception as error:
+    except BaseException as error:
+        is_ours = isinstance(error, KeyboardInterrupt) or type(error).__module__.startswith("dagger.")
+        if is_ours and not isinstance(error, Exception) and current_thread() is main_thread():
+            raise  # an interrupt or a termination of the whole run, which a signal brought
         return Outcome(failure=failure_of(error), started=started)
     return Outcome(outputs=stored, started=started, seconds=time.perf_counter() - clock)
 

@@ -124,6 +124,9 @@ class Launcher:
         from dagger.core.shipping import ship
 
         here = self.workers.here
+        if here and self.places.root != os.getcwd():
+            for datum in (*inputs.values(), *outputs.values()):
+                self._make_absolute(datum)
         classes = tuple(sorted({name for datum in task.inputs.values() for name in self._classes(datum)}))
         job = Job(
             task=task.identifier,
@@ -212,6 +215,14 @@ class Launcher:
         elif isinstance(bare, DatumList) and not isinstance(bare, FileGlob):
             bare.datums = [self._bare_output(member) for member in bare.datums]
         return bare
+
+    def _make_absolute(self, datum: AbstractDatum) -> None:
+        """Let a path count from the root where a task cannot run in it: the working directory is all threads'."""
+        if isinstance(datum, DatumList):
+            for member in datum.datums:
+                self._make_absolute(member)
+        elif isinstance(datum, FileDatum) and datum.pointer is not None:
+            datum._pointer = os.path.join(self.places.root, datum.pointer)
 
     def _source(self, name: str, datum: AbstractDatum) -> Output:
         if datum not in self._sources:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.jobs import Job, Outcome, run_here, run_job
-from dagger.errors import DaggerError
+from dagger.errors import DaggerError, TaskError
 
 if TYPE_CHECKING:
     from dagger.cache.presence import Presence
@@ -56,6 +56,7 @@ class Workers:
         self._executor: Executor | None = executor
         self._life: ManagerLife | None = None
         self._here: bool | None = None if executor is not None else False
+        self._futures: set[Future[Outcome]] = set()
 
     @property
     def controlled(self) -> bool:
@@ -67,7 +68,10 @@ class Workers:
         """Whether the jobs run in the manager's own process."""
         if self._here is None:
             assert self._given is not None
-            self._here = self._given.submit(os.getpid).result() == os.getpid()
+            try:
+                self._here = self._given.submit(os.getpid).result() == os.getpid()
+            except Exception as error:
+                raise _unfit(error) from error
         return self._here
 
     def submit(self, job: Job, done: Done) -> None:
@@ -78,12 +82,40 @@ class Workers:
         except BrokenExecutor as error:
             done(WorkerLost(str(error)))
             return
-        future.add_done_callback(lambda ended: done(_result(ended)))
+        except Exception as error:
+            if self._given is None:
+                raise
+            done(_unfit(error))
+            return
+        self._follow(future, done)
 
     def submit_here(self, job: Job, body: object, inputs: Any, outputs: Any, done: Done) -> None:
         """Run a job in a thread of this process."""
-        future = self._started().submit(run_here, body, inputs, outputs, job)
-        future.add_done_callback(lambda ended: done(_result(ended)))
+        try:
+            future = self._started().submit(run_here, body, inputs, outputs, job)
+        except Exception as error:
+            done(_unfit(error))
+            return
+        self._follow(future, done)
+
+    def _follow(self, future: Future[Outcome], done: Done) -> None:
+        if self._given is not None:
+            self._futures.add(future)
+
+        def end(ended: Future[Outcome]) -> None:
+            self._futures.discard(ended)
+            done(_result(ended))
+
+        future.add_done_callback(end)
+
+    def wait(self) -> None:
+        """Wait for what runs in an executor of the person's own; what has not begun does not begin any more.
+
+        It cannot be ended, and must not write to an output when somebody else has the output's lock.
+        """
+        running = [future for future in list(self._futures) if not future.cancel()]
+        for future in running:
+            future.exception()
 
     def _started(self) -> Executor:
         if self._executor is None:
@@ -127,6 +159,10 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _unfit(error: Exception) -> TaskError:
+    return TaskError(f"the executor that was given takes no tasks: {type(error).__name__}: {error}")
 
 
 def _result(future: Future[Outcome]) -> Outcome | BaseException:

@@ -45,7 +45,8 @@ class WorkflowManager(AbstractManager):
         root: The task, or a list of the tasks, that are wanted; what they need comes along.
         resources: Kind to amount, as in ``{"gpu": 4, "memory_gb": 64}``; a kind that is not named is unlimited.
         executor_kwargs: Further arguments of loky's executor; ``max_workers`` sets `jobs`.
-        executor: Any PEP 3148 executor to run functions in, instead of loky.
+        executor: Any PEP 3148 executor to run functions in, instead of loky. What runs in it is not tracked, has no
+            time limit, and is waited for at an interrupt, since it cannot be ended.
         cache: A directory, a `Cache`, or False for none. The default is ``$DAGGER_CACHE_DIR``, else ``.dagger``
             in the project's root.
         jobs: Tasks at once, scripts included; the default is the number of cores.
@@ -230,17 +231,26 @@ class WorkflowManager(AbstractManager):
 
     def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
         supply = dict(self.resources)
+        for task in self.running:
+            decrement_resources(supply, task.resources)
         chosen: list[AbstractTask] = []
         for task in ready:
-            if len(self.running) + len(chosen) < (self._jobs or cores()) and resources_available(
-                supply, task.resources
-            ):
+            if len(self.running) + len(chosen) >= (self._jobs or cores()):
+                break
+            if resources_available(supply, task.resources):
                 decrement_resources(supply, task.resources)
                 chosen.append(task)
         return chosen
 
     def _launch_task(self, task: AbstractTask) -> None:
-        self._run(slots_of(topological_order([task])), sync=False)
+        """Run a task to its end; its manager takes it in as soon as it looks."""
+        sets = self.waiting, self.complete, self.failed
+        lists = self.ready, self.running
+        try:
+            self._run(slots_of(topological_order([task])), sync=False)
+        finally:
+            self.waiting, self.complete, self.failed = sets
+            self.ready, self.running = lists
 
     def _get_running_task_state(self, task: AbstractTask) -> TaskState:
         return task.state
