@@ -12,6 +12,7 @@ as digests.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
@@ -268,6 +269,14 @@ class Cache:
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    def note_uses(self, keys: Iterable[str]) -> None:
+        """Tell ``gc`` that a run has just used the records of these keys; it gives them in the same order each time."""
+        from dagger.cache.uses import note_uses
+
+        if not self._temporary and os.path.isdir(self._layout.versioned):
+            with contextlib.suppress(OSError):
+                note_uses(self._layout.uses, rows.short(self.root), keys)
+
     def size(self) -> Summary:
         """Count records, blobs and bytes."""
         from dagger.cache import collect
@@ -291,7 +300,7 @@ class Cache:
         """
         from dagger.cache import collect
 
-        return collect.gc(self._pending, self.blobs, self._layout.locks, max_age, max_bytes, dry_run)
+        return collect.gc(self._pending, self.blobs, self._layout, max_age, max_bytes, dry_run)
 
     def verify(self, *, repair: bool = False) -> list[Damage]:
         """Read every row and every blob, and return what is damaged. Nothing is changed, unless it is to be repaired.

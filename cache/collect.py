@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
+from dagger.cache.layout import Layout
 from dagger.cache.locks import remove_unused_lock
 from dagger.cache.pending import Pending
 from dagger.cache.records import Entry, Output, Record
+from dagger.cache.uses import keep_uses, last_uses
 
 GRACE = 600.0
 _TEMPORARY = 3600.0
@@ -55,7 +57,7 @@ def size(records: Iterable[Record], blobs: BlobStore) -> Summary:
 def gc(
     pending: Pending,
     blobs: BlobStore,
-    locks: str,
+    layout: Layout,
     max_age: float | None,
     max_bytes: int | None,
     dry_run: bool,
@@ -66,7 +68,10 @@ def gc(
     # those are young.
     present = list(blobs.iter())
     records, entries = _records(pending), _entries(pending)
-    kept = _within_limits(records, entries, now, max_age, max_bytes)
+    used = last_uses(layout.uses)
+    for entry in entries:
+        used[entry.key] = max(entry.when, used.get(entry.key, 0.0))
+    kept = _within_limits(records, used, now, max_age, max_bytes)
     dropped = {id(record) for record in records} - {id(record) for record in kept}
     needed = {digest for record in kept for digest, _ in blobs_of(record)}
     useless = [it for it in present if it[0] not in needed and it[2] < now - GRACE]
@@ -76,7 +81,8 @@ def gc(
         for digest, _, _ in useless:
             blobs.remove(digest)
         _sweep(os.path.join(blobs.directory, "tmp"), now - _TEMPORARY)
-        _sweep_locks(locks, now - _DAY)
+        keep_uses(layout.uses, {record.key for record in kept})
+        _sweep_locks(layout.locks, now - _DAY)
     return Summary(len(dropped), len(useless), sum(size for _, size, _ in useless))
 
 
@@ -93,15 +99,11 @@ def _records(pending: Pending) -> list[Record]:
 
 def _within_limits(
     records: list[Record],
-    entries: list[Entry],
+    used: Mapping[str, float],
     now: float,
     max_age: float | None,
     max_bytes: int | None,
 ) -> list[Record]:
-    used: dict[str, float] = {}
-    for entry in entries:
-        used[entry.key] = max(entry.when, used.get(entry.key, 0.0))
-
     def last_use(record: Record) -> float:
         return max(record.started + record.seconds, used.get(record.key, 0.0))
 

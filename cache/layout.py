@@ -2,7 +2,7 @@
 
 ``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory
 per version of the format, so that an older dagger leaves a newer one's alone: ``v1/`` with
-``index/``, ``blobs/``, ``locks/`` and ``secret``.
+``index/``, ``blobs/``, ``locks/``, ``logs/``, ``uses/`` and ``secret``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Layout:
         self.blobs = os.path.join(self.versioned, "blobs")
         self.index = os.path.join(self.versioned, "index")
         self.locks = os.path.join(self.versioned, "locks")
+        self.uses = os.path.join(self.versioned, "uses")
         self.logs = os.path.join(self.versioned, "logs")
         self.saved = os.path.join(directory, "saved")
         self.secret = os.path.join(self.versioned, "secret")
@@ -47,7 +48,7 @@ class Layout:
             OSError: It cannot be made.
         """
         make_private(self.versioned)
-        for folder in (self.blobs, os.path.join(self.blobs, "tmp"), self.index, self.locks, self.logs):
+        for folder in (self.blobs, os.path.join(self.blobs, "tmp"), self.index, self.locks, self.logs, self.uses):
             if os.path.lexists(folder) and not os.path.isdir(folder):
                 os.unlink(folder)
         ignore = os.path.join(self.directory, ".gitignore")

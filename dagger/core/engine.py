@@ -145,6 +145,7 @@ class Engine:
             self._shells.end()
             self._commit()
             self._presence.end()
+            self._note_uses()
             self.cache.flush()
             self.report.seconds = time.perf_counter() - clock
         self._skip_the_rest()
@@ -185,6 +186,12 @@ class Engine:
         for lock in self._held:
             lock.release()
         self._held.clear()
+
+    def _note_uses(self) -> None:
+        """Say which records this run has relied on, so that none of them counts as old."""
+        if not self.options.dry_run:
+            used = (slot.manifest.key for slot in self.slots if slot.manifest and slot.report)
+            self.cache.note_uses(key for key in used if key)
 
     def _delay(self, slot: Slot, seconds: float) -> None:
         heappush(self._later, (time.monotonic() + seconds, slot.index, slot))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import time
 
 import pytest
+from msgspec.structs import replace
+
+from dagger.cache.records import Record, decode, encode
 
 BIG = """
     from dagger.core import FunctionTask, ScriptTask
@@ -177,3 +182,45 @@ def test_open_cache_is_refused_with_the_command_that_mends_it(made):
     assert done.returncode != 0
     assert "chmod" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_gc_spares_what_each_run_uses(made, edit):
+    """A record counts as used by a run that found it up to date, in however many other states the project was since."""
+    month = 30 * 86400
+    early = time.time() - month
+
+    def all_happened(when):
+        """Let the runs so far have been long ago."""
+        with contextlib.closing(sqlite3.connect(made.path / ".dagger/v1/index/cache.db")) as rows:
+            for key, value in rows.execute("SELECT key, value FROM Cache WHERE key LIKE 'record:%'").fetchall():
+                old = [replace(decode(it, Record), started=when) for it in decode(value, list[bytes])]
+                rows.execute("UPDATE Cache SET value = ? WHERE key = ?", (encode([*map(encode, old)]), key))
+            rows.execute("DELETE FROM Cache WHERE key LIKE 'entry:%'")
+            rows.commit()
+        for path in (made.path / ".dagger/v1/uses").iterdir():
+            os.utime(path, (when, when))
+
+    def old_records():
+        done = made.dagger("cache", "gc", "-n", "--max-age", "20", "--json")
+        return json.loads(done.stdout)["records"]
+
+    all_happened(early)
+    assert old_records() == 4
+    edit(made, "return 2", "return 3")
+    made.dagger("run", "pipeline.py")
+    assert made.ran() == {"double", "page"}
+    assert old_records() == 2
+    edit(made, "return 3", "return 2")
+    made.dagger("run", "pipeline.py")
+    assert not made.ran()
+    assert old_records() == 0
+    all_happened(early)
+    assert old_records() == 4  # what only the run before used is remembered with its own time
+    made.dagger("run", "pipeline.py", "double")
+    assert old_records() == 1
+    assert len(list((made.path / ".dagger/v1/uses").iterdir())) == 1
+    made.dagger("run", "-n", "pipeline.py")
+    assert old_records() == 1
+    made.dagger("cache", "gc", "--max-age", "20")
+    made.dagger("run", "pipeline.py", "double")
+    assert not made.ran()
