@@ -322,6 +322,7 @@ class Engine:
             self._lost(slot, result)
             return
         self._ready.give_back(slot)
+        self._false_starts = 0
         if isinstance(result, BaseException):
             result = Outcome(failure=Failure(type(result).__name__, str(result)))
         slot.suspect = False
@@ -393,20 +394,20 @@ class Engine:
 
     def _lost(self, slot: Slot, lost: WorkerLost) -> None:
         """A worker died, and loky's pool with it: find who it was, requeue the others without a charge."""
-        victims = [slot]
+        victims = {slot: lost}
         while any(it not in victims and self._launcher.in_worker(it.task) for it in self._ready.running):
             other, result = self._ended.get()
             if isinstance(result, WorkerLost):
-                victims.append(other)
+                victims[other] = result
             else:
                 self._end(other, result)
         self._workers.renew()
-        begun = [victim for victim in victims if self._launcher.has_begun(victim.task)]
-        self._false_starts = 0 if begun else self._false_starts + 1
+        culprits = [it for it in victims if self._launcher.may_have_died(it.task, victims.values())]
+        self._false_starts = 0 if culprits else self._false_starts + 1
         for victim in victims:
             self._ready.give_back(victim)
-            victim.suspect = victim in begun and len(begun) > 1
-            if begun == [victim] or self._false_starts >= _MOST_FALSE_STARTS:
+            victim.suspect = victim in culprits and len(culprits) > 1
+            if culprits == [victim] or self._false_starts >= _MOST_FALSE_STARTS:
                 failure = self._launcher.death(victim.task, lost)
                 self._failed(victim, Outcome(failure=failure), failure)
             else:

@@ -1,7 +1,7 @@
 """How a worker process is set apart: from the terminal, from its manager's end, and one job from the next.
 
 `prepare_worker` runs once in each worker: a process group of its own, no standard input, and a thread that watches
-the manager. `capture_output`, `end_leftovers` and `peak_memory` stand around each job.
+the manager. `noted`, `capture_output`, `end_leftovers` and `peak_memory` stand around each job.
 
 A worker learns of its manager's end from a socket: the manager listens in a private folder and keeps each connection
 open, so that the kernel closes them when it is gone, however it went. A pipe would have to be inherited, which
@@ -11,6 +11,7 @@ C extension) delays the worker's own end until it lets go.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, send_group
+from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, is_running, send_group
 
 if TYPE_CHECKING:
     from dagger.cache.locks import Lock
@@ -31,9 +32,11 @@ _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
 _TIME_TO_END = GRACE + 1.0
 _NUMBER = 8
+_LONGEST_NOTE = 8192
 
 _prepared = False
 _part: Lock | None = None
+_notes: mmap.mmap | None = None
 
 
 class ManagerLife:
@@ -54,6 +57,15 @@ class ManagerLife:
         self._thread = threading.Thread(target=self._watch, name="dagger-life", daemon=True)
         self._thread.start()
 
+    def jobs_of_dead(self) -> frozenset[str]:
+        """Return the logs of the jobs that workers were at which are gone now."""
+        found = set()
+        for name in os.listdir(self._folder):
+            if name.isdigit() and not _is_child(int(name)):
+                with open(os.path.join(self._folder, name), "rb") as file:
+                    found.add(os.fsdecode(file.read().partition(b"\0")[0]))
+        return frozenset(found - {""})
+
     def close(self) -> None:
         """Let go of the workers: those that are still there end what they run, and then themselves."""
         self._wake.close()
@@ -69,9 +81,7 @@ class ManagerLife:
             self._lose(connection)
         self._listener.close()
         self._woken.close()
-        with suppress(OSError):
-            os.unlink(self.path)
-            os.rmdir(self._folder)
+        _remove_folder(self._folder)
 
     def _watch(self) -> None:
         from selectors import EVENT_READ, DefaultSelector
@@ -107,6 +117,23 @@ class ManagerLife:
         _end_group_of(self._workers.pop(connection))
 
 
+def _is_child(pid: int) -> bool:
+    """Tell whether a child of this process still runs, and leave it to others to take its exit code."""
+    if not hasattr(os, "waitid"):
+        return is_running(pid)
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def _remove_folder(folder: str) -> None:
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+
+
 def _end_group_of(pid: int) -> None:
     if pid > 1 and pid != os.getpgrp():
         send_group(pid, SIGKILL)
@@ -127,7 +154,7 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
         path: The manager's `ManagerLife.path`.
         presence: The run's `Presence.path`, which this process is part of until its end.
     """
-    global _prepared
+    global _prepared, _notes
     with suppress(OSError):  # it may lead a session already
         os.setpgid(0, 0)
     # A handler, not SIG_IGN: that would be inherited by what tasks start.
@@ -137,7 +164,15 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
     _close_input()
     become_subreaper()
     watch_manager(path, None if presence is None else _join(presence))
+    _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
     _prepared = True
+
+
+def _open_notes(path: str) -> mmap.mmap:
+    """Make a file that a note costs no call to; and no task can close it, or open its own under its descriptor."""
+    with open(path, "x+b") as file:
+        file.truncate(_LONGEST_NOTE)
+        return mmap.mmap(file.fileno(), _LONGEST_NOTE)
 
 
 def _join(presence: str) -> int | None:
@@ -177,10 +212,11 @@ def watch_manager(path: str, part: int | None = None) -> None:
     except OSError:
         os._exit(1)  # it went before this worker was up
     connection.settimeout(_LOOK_AT_PARENT)
-    threading.Thread(target=_watch, args=(connection, parent, part), name="dagger-watch", daemon=True).start()
+    folder = os.path.dirname(path)
+    threading.Thread(target=_watch, args=(connection, parent, part, folder), name="dagger-watch", daemon=True).start()
 
 
-def _watch(connection: socket.socket, parent: int, part: int | None) -> None:
+def _watch(connection: socket.socket, parent: int, part: int | None, folder: str) -> None:
     while os.getppid() == parent:
         try:
             if not connection.recv(1):
@@ -196,6 +232,7 @@ def _watch(connection: socket.socket, parent: int, part: int | None) -> None:
         from dagger.cache.presence import leave
 
         leave(part)
+    _remove_folder(folder)
     os.killpg(0, SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
 
 
@@ -232,6 +269,24 @@ def _helpers() -> list[int]:
     module: Any = sys.modules.get("multiprocessing.resource_tracker")
     pid = None if module is None else module._resource_tracker._pid
     return [] if pid is None else [pid]
+
+
+@contextmanager
+def noted(log: str) -> Iterator[None]:
+    """Let the manager know what this worker was at, should it die in here.
+
+    Args:
+        log: The job's log.
+    """
+    name = os.fsencode(log) + b"\0"
+    if _notes is None or len(name) > _LONGEST_NOTE:
+        yield
+        return
+    _notes[: len(name)] = name
+    try:
+        yield
+    finally:
+        _notes[:1] = b"\0"
 
 
 @contextmanager

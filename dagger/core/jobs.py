@@ -86,14 +86,14 @@ def run_job(job: Job) -> Outcome:
 
 
 def _run_alone(job: Job) -> Outcome:
-    from dagger.core.isolation import capture_output, end_leftovers, peak_memory
+    from dagger.core.isolation import capture_output, end_leftovers, noted, peak_memory
     from dagger.core.landing import Landing
     from dagger.core.time_limit import time_limit
 
     started = time.time()
     clock = time.perf_counter()
     outcome: Outcome
-    with capture_output(job.log):
+    with noted(job.log), capture_output(job.log):
         try:
             with Landing() as landing, time_limit(job.timeout):
                 os.chdir(job.root)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
@@ -240,9 +241,10 @@ class Launcher:
         """Tell whether a task runs in a worker process, not as a script."""
         return not isinstance(task, ScriptTask)
 
-    def has_begun(self, task: AbstractTask) -> bool:
-        """Tell whether a worker took a task up: it opens the log first."""
-        return os.path.exists(self.log_of(task))
+    def may_have_died(self, task: AbstractTask, losses: Iterable[WorkerLost]) -> bool:
+        """Tell whether it was a task's own worker that died; where that is not known, any that had begun may be it."""
+        log = self.log_of(task)
+        return any(log in lost.jobs if lost.jobs is not None else os.path.exists(log) for lost in losses)
 
     def death(self, task: AbstractTask, lost: WorkerLost) -> Failure:
         """Return why a task failed whose worker died."""
@@ -252,7 +254,7 @@ class Launcher:
         if was_reached(read_tail(log)):
             told = f"ran longer than its time limit of {task.timeout:g} s"
         elif signals:
-            told = f"its worker process was ended by {signals}"
+            told = f"its worker process was ended by {signals}, {_peak_of_children()}"
         elif status:
             told = f"its worker process exited with status {status[1]}"
         else:
@@ -267,6 +269,14 @@ def _converters(inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputFo
         return []
     types = {type(datum) for name, given in inputs.items() for _, datum in members(name, given)}
     return [it for it in registered if any(issubclass(cls, it[0]) for cls in types)]
+
+
+def _peak_of_children() -> str:
+    """Say how much memory the dead worker had, as far as that is known: the system tells the most of all."""
+    from resource import RUSAGE_CHILDREN, getrusage
+
+    peak = getrusage(RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"at a peak memory of at most {peak / 2**20:.0f} MiB"
 
 
 def _forget(path: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,7 +34,15 @@ def cores() -> int:
 
 
 class WorkerLost(DaggerError):  # noqa: N818  (an event that the engine hears of, not a fault of its caller)
-    """The process that ran a job died: killed, out of memory, or a crash in native code."""
+    """A worker died: killed, out of memory, or a crash in native code; all jobs of its pool end with it.
+
+    Attributes:
+        jobs: The logs of the jobs that the dead were at; None where that is not known.
+    """
+
+    def __init__(self, message: str, jobs: frozenset[str] | None = None) -> None:
+        super().__init__(message)
+        self.jobs = jobs
 
 
 class Workers:
@@ -55,6 +64,8 @@ class Workers:
         self._options = options
         self._executor: Executor | None = executor
         self._life: ManagerLife | None = None
+        self._dying = threading.Lock()
+        self._dead: frozenset[str] | None = None
         self._here: bool | None = None if executor is not None else False
         self._futures: set[Future[Outcome]] = set()
 
@@ -80,7 +91,7 @@ class Workers:
             with _interrupts_held():
                 future = self._started().submit(run_job, job)
         except BrokenExecutor as error:
-            done(WorkerLost(str(error)))
+            done(WorkerLost(str(error), self._jobs_of_dead()))
             return
         except Exception as error:
             if self._given is None:
@@ -88,6 +99,13 @@ class Workers:
             done(_unfit(error))
             return
         self._follow(future, done)
+
+    def _jobs_of_dead(self) -> frozenset[str] | None:
+        """Return what the workers were at that died by themselves; loky ends the others once it has told of this."""
+        with self._dying:
+            if self._dead is None and self._life is not None:
+                self._dead = self._life.jobs_of_dead()
+            return self._dead
 
     def submit_here(self, job: Job, body: object, inputs: Any, outputs: Any, done: Done) -> None:
         """Run a job in a thread of this process."""
@@ -104,7 +122,7 @@ class Workers:
 
         def end(ended: Future[Outcome]) -> None:
             self._futures.discard(ended)
-            done(_result(ended))
+            done(_result(ended, self._jobs_of_dead))
 
         future.add_done_callback(end)
 
@@ -138,6 +156,7 @@ class Workers:
         """End the workers and whatever they run."""
         executor, self._executor = self._executor, self._given
         life, self._life = self._life, None
+        self._dead = None
         if executor is not None and self._given is None:
             executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
         if life is not None:
@@ -165,12 +184,14 @@ def _unfit(error: Exception) -> TaskError:
     return TaskError(f"the executor that was given takes no tasks: {type(error).__name__}: {error}")
 
 
-def _result(future: Future[Outcome]) -> Outcome | BaseException:
+def _result(
+    future: Future[Outcome], jobs_of_dead: Callable[[], frozenset[str] | None] = lambda: None
+) -> Outcome | BaseException:
     if future.cancelled():
         return WorkerLost("the job was cancelled")
     error = future.exception()
     if isinstance(error, BrokenExecutor):
-        return WorkerLost(str(error))
+        return WorkerLost(str(error), jobs_of_dead())
     return error if error is not None else future.result()
 
 

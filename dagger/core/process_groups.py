@@ -151,7 +151,7 @@ def end_group(group: int, grace: float = GRACE) -> None:
 
     def left() -> list[int]:
         known.update(descendants(group))
-        alive = [each for each in known if _is_running(each)]
+        alive = [each for each in known if is_running(each)]
         return [group, *alive] if send_group(group, 0) and not _is_zombie(group) else alive
 
     def tell(pids: Iterable[int], number: int) -> None:
@@ -187,7 +187,7 @@ def _reaped(pids: list[int]) -> list[int]:
             if os.waitpid(pid, os.WNOHANG)[0] == 0:
                 left.append(pid)
         except ChildProcessError:
-            if _is_running(pid):
+            if is_running(pid):
                 left.append(pid)
     return left
 
@@ -206,7 +206,8 @@ def _is_zombie(pid: int) -> bool:
         return False
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Tells whether there is such a process, zombies aside."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

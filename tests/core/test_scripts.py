@@ -68,7 +68,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def alive(pid: int) -> bool:
-    return process_groups._is_running(pid)
+    return process_groups.is_running(pid)
 
 
 def brood(folder: Path) -> list[int]:

@@ -302,7 +302,7 @@ def _finish(site: Site) -> str:
     return said
 
 
-def _check_kept(site: Site, before: dict, marks: list[Mark], kills: list[float]) -> None:
+def _check_kept(site: Site, before: dict, marks: list[Mark], kills: list[float], said: str) -> None:
     """Nothing whose record was there has run again, nor anything that had ended a good while before a kill."""
     for known, record in site.records().items():
         if known in before:
@@ -311,7 +311,7 @@ def _check_kept(site: Site, before: dict, marks: list[Mark], kills: list[float])
     ended = {(mark.task, mark.given) for mark in in_time if mark.what == "end"}
     again = {(mark.task, mark.given) for mark in site.noted()[len(marks) :] if mark.what == "begin"}
     lost = {task for task, _ in ended & again if task != "lookup"}  # which reads more than it is given
-    assert not lost, f"{lost} ran again though they had ended {LATE} s before the kill"
+    assert not lost, f"{lost} ran again though they had ended {LATE} s before the kill:\n{said}"
 
 
 def test_a_killed_manager_leaves_nothing_wrong_and_loses_nothing(site, rounds):
@@ -328,8 +328,8 @@ def test_a_killed_manager_leaves_nothing_wrong_and_loses_nothing(site, rounds):
             assert _all_gone(site.project), "something is left running"
         before, marks = site.records(), site.noted()
         said = _finish(site)
-        _check_kept(site, before, marks, kills)
         assert "moved it to" not in said, said
+        _check_kept(site, before, marks, kills, said)
 
 
 def _workers(manager: int) -> list[int]:
