@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType, TracebackType
+from collections.abc import Callable
+from types import TracebackType
 
 import click
 
@@ -23,12 +20,7 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 TERMINATED = 143
 
-_ECHO = 1.0
 _CLI = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
-
-class Terminated(BaseException):
-    """SIGTERM came; raised in the main thread, so that what runs is ended in order."""
 
 
 def finish(command: Callable[[], object]) -> int:
@@ -55,38 +47,6 @@ def finish(command: Callable[[], object]) -> int:
 def message(text: str) -> None:
     """Tell the person at the terminal something about the command as a whole."""
     click.echo(f"dagger: {text}", err=True)
-
-
-@contextmanager
-def signals_raised() -> Iterator[None]:
-    """Raise `Terminated` for SIGTERM and KeyboardInterrupt for SIGINT, so that what follows can end its work in order.
-
-    An echo must not break the ending: a second SIGTERM is ignored, and so is a SIGINT within a second of one, which
-    comes when a terminal or a parent tells both the process and its group.
-    """
-    interrupted = float("-inf")
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        former, interrupted = interrupted, time.monotonic()
-        if interrupted - former > _ECHO:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as behind nohup
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        # What the script put in their place is the script's affair.
-        if signal.getsignal(signal.SIGTERM) is terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def show_traceback(error: BaseException) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagger.cli.text import count
 from dagger.core import report as out
 from dagger.core.events import Noted, RunEnded, RunStarted, TaskEnded
 
@@ -31,17 +30,8 @@ class Ledger:
 
     def kept(self) -> str:
         """Return what is kept at an interruption and what was ended, as a clause."""
-        finished = [name for run in self.runs for name in (*run.ran, *run.restored)]
-        ended = [name for run in self.runs for name in run.of(out.INTERRUPTED)]
-        kept = f"{count(len(finished), 'finished task')} kept" if finished else "no task had finished"
-        if not ended:
-            return f"{kept}, none was running"
-        more = ", ..." if len(ended) > _MOST_NAMED else ""
-        return f"{kept}, {len(ended)} ended ({', '.join(ended[:_MOST_NAMED])}{more})"
+        return out.kept(self.runs)
 
     def to_dict(self, exit_code: int) -> dict[str, Any]:
         """Return what `--json` prints."""
         return {"exit_code": exit_code, "runs": [run.to_dict() for run in self.runs if run.tasks]}
-
-
-_MOST_NAMED = 5

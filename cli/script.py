@@ -18,11 +18,9 @@ from dagger.cli.ending import (
     INTERRUPTED,
     OK,
     TERMINATED,
-    Terminated,
     is_stdout_closed,
     message,
     show_traceback,
-    signals_raised,
 )
 from dagger.errors import DaggerError, UsageError
 
@@ -73,12 +71,17 @@ def execute(script: str, arguments: Sequence[str], session: Session, ledger: Led
         The exit code.
     """
     from dagger.core.session import opened
+    from dagger.core.signals import Terminated, signals_raised
 
     try:
         with opened(session), signals_raised():
             _run_script(script, arguments, session, quiet=quiet)
             _check_names(session)
             _run_rest(session, script, quiet=quiet)
+    except Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        message(f"terminated; {ledger.kept()}")
+        return TERMINATED
     except SystemExit as ended:
         return _code_of(ended)
     except KeyboardInterrupt:
@@ -86,9 +89,6 @@ def execute(script: str, arguments: Sequence[str], session: Session, ledger: Led
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         message(f"interrupted; {ledger.kept()}")
         return INTERRUPTED
-    except Terminated:
-        message(f"terminated; {ledger.kept()}")
-        return TERMINATED
     except DaggerError as error:
         message(str(error))
         return error.exit_code

@@ -416,6 +416,8 @@ class Engine:
 
     def _requeue(self, slot: Slot) -> None:
         """Let a task run again that did not fail by itself."""
+        for datum in slot.task.outputs.values():
+            self._workspace.discard(datum)
         slot.attempt -= 1
         self._unlock(slot)
         slot.task.update_state(TaskState.WAITING)

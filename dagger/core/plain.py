@@ -6,7 +6,7 @@ import sys
 
 from dagger.core import report as out
 from dagger.core.events import Event, Noted, RunEnded, TaskEnded
-from dagger.core.report import duration
+from dagger.core.report import RunReport, duration, kept
 
 
 def line_of(event: Event) -> str | None:
@@ -33,3 +33,8 @@ def show(event: Event) -> None:
     line = line_of(event)
     if line is not None:
         print(line, file=sys.stderr, flush=True)
+
+
+def show_stop(word: str, report: RunReport) -> None:
+    """Print what is kept of a run that was stopped."""
+    print(f"dagger: {word}; {kept([report])}", file=sys.stderr, flush=True)

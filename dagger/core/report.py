@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +117,18 @@ class RunReport:
         }
 
 
+def kept(runs: Iterable[RunReport]) -> str:
+    """Return what is kept of interrupted runs, and what was ended, as a clause."""
+    runs = list(runs)
+    finished = sum(len(run.ran) + len(run.restored) for run in runs)
+    ended = [name for run in runs for name in run.of(INTERRUPTED)]
+    told = f"{finished} finished task{'s' if finished > 1 else ''} kept" if finished else "no task had finished"
+    if not ended:
+        return f"{told}, none was running"
+    more = ", ..." if len(ended) > _MOST_ENDED else ""
+    return f"{told}, {len(ended)} ended ({', '.join(ended[:_MOST_ENDED])}{more})"
+
+
 class WorkflowError(DaggerError):
     """One or more tasks failed.
 
@@ -148,6 +161,7 @@ class WorkflowError(DaggerError):
 
 
 _MOST_NAMED = 20
+_MOST_ENDED = 5
 
 
 def _tail(failure: Failure) -> str:

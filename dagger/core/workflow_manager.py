@@ -26,6 +26,7 @@ from dagger.core.graph import Slot, needed_for, slots_of
 from dagger.core.places import Places
 from dagger.core.pool import cores
 from dagger.core.report import RunReport, WorkflowError
+from dagger.core.signals import Terminated, signals_raised
 from dagger.core.workspace import declared_paths
 from dagger.errors import DeclarationError, RefusedError
 
@@ -124,6 +125,8 @@ class WorkflowManager(AbstractManager):
             RefusedError: The workflow cannot run as it is; nothing was run.
             WorkflowError: A task failed; raised once nothing more can run.
             KeyboardInterrupt: After what was running is ended.
+            SystemExit: With code 143, after SIGTERM and when what was running is ended; raised in the main thread
+                alone, and where the program does not handle SIGTERM itself.
         """
         report = self._run(self._wanted(), sync=sync, keep_going=keep_going)
         if report.failed:
@@ -187,7 +190,13 @@ class WorkflowManager(AbstractManager):
             executor_kwargs=self._executor_kwargs,
         )
         self._engine = Engine(slots, self.cache, self.places, options, self._made, self._tell, self._mend)
-        report = self._engine.run()
+        try:
+            with signals_raised():
+                report = self._engine.run()
+        except (KeyboardInterrupt, Terminated) as stop:
+            if session is None and self._listeners is None:
+                plain.show_stop("terminated" if isinstance(stop, Terminated) else "interrupted", self._engine.report)
+            raise
         if session is not None:
             session.reports.append(report)
         _write_report(report)
