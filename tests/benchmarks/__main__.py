@@ -16,7 +16,7 @@ TOP = Path(__file__).resolve().parents[2]
 if __package__ in (None, ""):
     sys.path.insert(0, str(TOP))
 
-from tests.benchmarks import busy, change, cold, noop, profiling, start, tools  # noqa: E402
+from tests.benchmarks import bulk, busy, change, cold, memory, noop, old, profiling, start, tools  # noqa: E402
 from tests.benchmarks.harness import Contender, Result, progress, save  # noqa: E402
 from tests.benchmarks.report import write  # noqa: E402
 from tests.benchmarks.table import tables, verdicts  # noqa: E402
@@ -50,6 +50,11 @@ CASES = {
     "cold-scripts": Case(cold.scripts, 0.2),
     "busy-even": Case(busy.even, 0.5),
     "busy-uneven": Case(busy.uneven, 0.5),
+    "digest": Case(bulk.digest),
+    "restore": Case(bulk.restore, 0.5),
+    "array": Case(bulk.array, 0.3),
+    "memory": Case(memory.memory, 0.2),
+    "old": Case(old.old, 1.0, "old"),
     "million": Case(noop.million, 0.15, "million"),
 }
 

@@ -1,7 +1,7 @@
 """Runs contenders in turn, round after round, and keeps what each round took.
 
 One machine is never quiet for long, so who is compared runs side by side: each round runs every contender once, in an
-order that is rotated, and what counts is the median of many rounds. CPU time stands beside wall time, since other
+order that differs, and what counts is the median of many rounds. CPU time stands beside wall time, since other
 work on the machine disturbs it less.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -127,7 +128,7 @@ class Result:
 
 
 def race(contenders: Sequence[Contender], rounds: int, *, settle: int = 0) -> dict[str, list[Sample]]:
-    """Run every contender in every round, each round beginning with another one.
+    """Run every contender in every round, in an order of its own, so that nobody always follows the same one.
 
     Args:
         contenders: Who takes part.
@@ -136,8 +137,7 @@ def race(contenders: Sequence[Contender], rounds: int, *, settle: int = 0) -> di
     """
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for number in range(-settle, rounds):
-        start = number % len(contenders)
-        for contender in (*contenders[start:], *contenders[:start]):
+        for contender in random.Random(number).sample(contenders, len(contenders)):
             sample = measure(contender)
             if number >= 0:
                 samples[contender.name].append(sample)
