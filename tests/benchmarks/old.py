@@ -78,7 +78,8 @@ def old(n: int, rounds: int) -> Iterator[Result]:
     ]
     targets = [Target(f"{what}, {history}", "1 s", 1.0) for what in ("first page", "ls --limit 20")]
     few = max(2, rounds // 4)
-    yield Result("old-ls", "`dagger cache ls | head` (first page) and `dagger cache ls --limit 20`", 100 * n, race(listing, few), targets)
+    title = "`dagger cache ls | head` (first page) and `dagger cache ls --limit 20`"
+    yield Result("old-ls", title, 100 * n, race(listing, few), targets)
 
     collecting = [Contender(f"gc, {it.name}", (dagger, "cache", "gc", "--dry-run"), it.folder) for it in runs]
     samples = race(collecting, few)
