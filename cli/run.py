@@ -66,10 +66,7 @@ def run(
     )
     if not quiet:
         session.listeners.append(show)
-    try:
-        code = execute(script, arguments, session, ledger, quiet=quiet)
-    finally:
-        show.close()
+    code = execute(script, arguments, session, ledger, quiet=quiet, at_end=show.close)
     if as_json:
         print_json(ledger.to_dict(code), answers)
     return code

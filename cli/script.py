@@ -6,7 +6,7 @@ import builtins
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -57,7 +57,15 @@ def _names_in(folder: str) -> list[str]:
         return []
 
 
-def execute(script: str, arguments: Sequence[str], session: Session, ledger: Ledger, *, quiet: bool = False) -> int:
+def execute(
+    script: str,
+    arguments: Sequence[str],
+    session: Session,
+    ledger: Ledger,
+    *,
+    quiet: bool = False,
+    at_end: Callable[[], None] = lambda: None,
+) -> int:
     """Run a script and what it left to run; print how it ended, if it did not end well.
 
     Args:
@@ -66,6 +74,7 @@ def execute(script: str, arguments: Sequence[str], session: Session, ledger: Led
         session: The options for every manager in it.
         ledger: Hears every event, to say at an interruption what is kept.
         quiet: Say nothing about a script that ended early for want of a value.
+        at_end: Called before anything is said of how it ended.
 
     Returns:
         The exit code.
@@ -75,9 +84,12 @@ def execute(script: str, arguments: Sequence[str], session: Session, ledger: Led
 
     try:
         with opened(session), signals_raised():
-            _run_script(script, arguments, session, quiet=quiet)
-            _check_names(session)
-            _run_rest(session, script, quiet=quiet)
+            try:
+                _run_script(script, arguments, session, quiet=quiet)
+                _check_names(session)
+                _run_rest(session, script, quiet=quiet)
+            finally:
+                at_end()
     except Terminated:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         message(f"terminated; {ledger.kept()}")
