@@ -188,9 +188,9 @@ class BlobStore:
             DamagedError: As for ``read``; the destination is as it was.
             IsADirectoryError: A directory is in the way.
         """
-        folder, name = os.path.split(os.path.abspath(destination))
+        folder = os.path.dirname(os.path.abspath(destination))
         os.makedirs(folder, exist_ok=True)
-        beside = os.path.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.dagger")
+        beside = os.path.join(folder, f".{os.urandom(12).hex()}.dagger")
         try:
             self._copy_out(digest, beside, 0o777 if executable else 0o666)
             os.replace(beside, destination)
@@ -207,9 +207,9 @@ class BlobStore:
                 replaced.
         """
         destination = os.path.abspath(destination)
-        folder, name = os.path.split(destination)
+        folder = os.path.dirname(destination)
         os.makedirs(folder, exist_ok=True)
-        beside = tempfile.mkdtemp(prefix=f".{name[:100]}.", suffix=".dagger", dir=folder)
+        beside = tempfile.mkdtemp(prefix=".", suffix=".dagger", dir=folder)
         try:
             built = os.path.join(beside, "new")
             build_tree(members, built, self._restore_member)

@@ -258,6 +258,8 @@ class Cache:
         if self._stats is not None and self._stats.changed and exists:
             self._change(rows.setting_stats(self.root, self._stats.dump()))
         self._pending.flush()
+        if not self._temporary and os.path.isdir(self.blobs.overflow):
+            self._warn_unwritable("its disk has no room for some results")
 
     def close(self) -> None:
         """Write what waits and let go of all files; one that is in memory ends here."""
@@ -332,7 +334,7 @@ class Cache:
         before = self._pending.index
         return before if isinstance(before, MemoryIndex) else OverlayIndex(before)
 
-    def _warn_unwritable(self, error: Exception) -> None:
+    def _warn_unwritable(self, error: object) -> None:
         if not self._has_warned:
             self._has_warned = True
             self.warnings.append(

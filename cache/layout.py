@@ -139,7 +139,7 @@ def _check_owner(place: str) -> None:
     status = os.stat(place)
     allow = "or set DAGGER_ALLOW_SHARED_CACHE=1 if all who can are trusted"
     if not stat.S_ISDIR(status.st_mode):
-        raise RefusedCacheError(f"{place} is not a directory; name another with DAGGER_CACHE_DIR")
+        raise RefusedCacheError(f"{place} is not a directory; remove it, or name another with DAGGER_CACHE_DIR")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise RefusedCacheError(f"others can write {place}, so they could run code as you: chmod go-w {place}, {allow}")
     if os.geteuid() not in (0, status.st_uid) and status.st_uid != 0:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 
+from dagger.cache.blob_files import remove_whatever
 from dagger.cache.layout import make_private
 from dagger.errors import CacheError
 
@@ -27,9 +28,21 @@ def move_to_saved(saved: str, path: str, root: str) -> str:
     try:
         os.rename(path, target)
     except OSError:
-        # Another file system: copied whole before the original goes.
-        shutil.move(path, target)
+        _move_over(path, target)
     return target
+
+
+def _move_over(path: str, target: str) -> None:
+    """Move to another file system: copied whole before the original goes."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.copytree(path, target, symlinks=True)
+        else:
+            shutil.copy2(path, target, follow_symlinks=False)
+    except OSError:
+        remove_whatever(target)
+        raise
+    remove_whatever(path)
 
 
 def move_beside(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
@@ -147,7 +147,7 @@ def _sources(
                 if datum.pointer is None:
                     yield f"task {task.identifier!r}: input {place!r} has no path"
                     continue
-                path, there = _looked_up(real(datum.pointer), real)
+                path, mode = _looked_up(real(datum.pointer), real)
                 maker = makers.get(path)
                 found.setdefault(path, task)
                 if maker is task:
@@ -160,21 +160,39 @@ def _sources(
                         f"task {task.identifier!r}: input {place!r} is the file {datum.pointer}, which task "
                         f"{maker.identifier!r} writes; use that task's output as the input"
                     )
-                elif not there:
+                elif not mode:
+                    yield f"task {task.identifier!r}: input {place!r}: {_why_not(datum.pointer, places)}"
+                elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                     yield (
-                        f"task {task.identifier!r}: input {place!r}: there is no file {datum.pointer} in {places.root}"
+                        f"task {task.identifier!r}: input {place!r}: {datum.pointer} is neither a file nor a directory"
                     )
 
 
-def _looked_up(place: str, real: _RealPaths) -> tuple[str, bool]:
-    """Return where a path leads in the end, and whether there is something."""
-    try:
-        if not stat.S_ISLNK(os.lstat(place).st_mode):
-            return place, True
-    except OSError:
-        return place, False
+def _looked_up(place: str, real: _RealPaths) -> tuple[str, int]:
+    """Return where a path leads in the end, and the mode of what is there, 0 for nothing."""
+    mode = _mode(os.lstat, place)
+    if not stat.S_ISLNK(mode):
+        return place, mode
     target = os.path.realpath(place)
-    return real.fold(target), os.path.exists(target)
+    return real.fold(target), _mode(os.stat, target)
+
+
+def _why_not(path: str, places: Places) -> str:
+    """Say why a source cannot be looked at."""
+    try:
+        os.stat(places.absolute(path))
+    except PermissionError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except OSError:
+        pass
+    return f"there is no file {path} in {places.root}"
+
+
+def _mode(look: Callable[[str], os.stat_result], path: str) -> int:
+    try:
+        return look(path).st_mode
+    except OSError:
+        return 0
 
 
 def _matching(tasks: Sequence[AbstractTask], real: _RealPaths, files: Mapping[str, AbstractTask]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dagger.abstract import AbstractDatum, InputForm, converter_registry
 from dagger.core.datum import FileDatum, MemoryDatum
+from dagger.errors import TaskError
 
 
 def _value(datum: AbstractDatum) -> object:
@@ -11,13 +12,22 @@ def _value(datum: AbstractDatum) -> object:
 
 
 def _content(datum: AbstractDatum) -> object:
-    """A ``.pkl`` file's value; any other file is its path."""
+    """Return a ``.pkl`` file's value; any other file is its path.
+
+    Raises:
+        TaskError: The file holds no pickle, or a part of one.
+    """
     path = str(datum.pointer)
     if not path.endswith(".pkl"):
         return path
+    from pickle import UnpicklingError
+
     from dagger.core.shipping import load_pickle
 
-    return load_pickle(datum.location if isinstance(datum, FileDatum) else path)
+    try:
+        return load_pickle(datum.location if isinstance(datum, FileDatum) else path)
+    except (UnpicklingError, EOFError) as error:
+        raise TaskError(f"{path} cannot be unpickled: {error}") from error
 
 
 converter_registry.register(MemoryDatum, InputForm.OBJECT, _value)

@@ -31,7 +31,7 @@ from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
 from dagger.core.report import Failure, RunReport, TaskReport
 from dagger.core.workspace import Workspace, leaves
-from dagger.errors import DaggerError, DamagedError
+from dagger.errors import CacheError, DaggerError, DamagedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -208,7 +208,7 @@ class Engine:
             return
         try:
             slot.manifest = self._lookup.walker.walk(slot.task, self._dependency_rows(slot))
-        except OSError as error:
+        except (OSError, CacheError) as error:
             self._fail(slot, Failure(type(error).__name__, str(error)))
             return
         found = self._lookup.find(slot.task, slot.manifest, forced=slot.name in self.options.force)

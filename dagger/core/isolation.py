@@ -11,6 +11,7 @@ C extension) delays the worker's own end until it lets go.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import signal
@@ -329,8 +330,19 @@ def _open_log(path: str) -> int:
         return os.open(os.devnull, os.O_WRONLY)
 
 
+class _Log(io.FileIO):
+    """Loses what a full disk does not take: no task fails for want of room for its log."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 def _stream(number: int) -> Any:
-    return open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    raw = io.BufferedWriter(_Log(number, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _flush(*streams: Any) -> None:

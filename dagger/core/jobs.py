@@ -99,7 +99,7 @@ def _run_alone(job: Job) -> Outcome:
                 os.chdir(job.root)
                 outcome = _run(job, landing.load)
         except BaseException as error:
-            outcome = Outcome(failure=failure_of(error))
+            outcome = Outcome(failure=with_room(failure_of(error), job.root, job.log))
         finally:
             end_leftovers()
     seconds = time.perf_counter() - clock
@@ -179,6 +179,25 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, SystemExit):
         return Failure("SystemExit", f"the task called sys.exit({error.code!r})", text)
     return Failure(type(error).__name__, message[-1] if message else type(error).__name__, text)
+
+
+def with_room(failure: Failure, root: str, log: str) -> Failure:
+    """Add to a failure which disk is full, if one is: neither a script nor an exception need name it."""
+    from dataclasses import replace
+    from tempfile import gettempdir
+
+    full = [place for place in (root, os.path.dirname(log), gettempdir()) if _is_full(place)]
+    if not full:
+        return failure
+    return replace(failure, message=f"{failure.message}; no room is left on the disk of {' and '.join(full)}")
+
+
+def _is_full(place: str) -> bool:
+    try:
+        room = os.statvfs(place)
+    except OSError:
+        return False
+    return room.f_bavail == 0 or bool(room.f_files and room.f_favail == 0)
 
 
 def _drop_frames(told: object, ours: str) -> None:

@@ -26,7 +26,7 @@ from dagger.cache.layout import make_private
 from dagger.cache.records import Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.graph import Slot
-from dagger.core.jobs import Job, Outcome, failure_of, read_tail
+from dagger.core.jobs import Job, Outcome, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers
@@ -187,10 +187,11 @@ class Launcher:
                 said = read_tail(log)
                 if end.exit_code != 0:
                     failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
+                    failure = with_room(failure, self.places.root, log)
                     return Outcome(failure=failure, started=started, seconds=end.seconds, log=said)
                 stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
             except Exception as error:
-                return Outcome(failure=failure_of(error), started=started)
+                return Outcome(failure=with_room(failure_of(error), self.places.root, log), started=started)
             _forget(log)
             return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
 

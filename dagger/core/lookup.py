@@ -17,6 +17,9 @@ from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.manifest import ABSENT, Manifest, Walker
 from dagger.core.places import Places
 from dagger.core.workspace import Workspace, declared_paths
+from dagger.errors import CacheError
+
+UNREADABLE = "neither a file nor a directory"
 
 Mend = Callable[[AbstractDatum], object]
 
@@ -158,6 +161,8 @@ class Lookup:
             return self.cache.stats.digest_path(path)
         except OSError:
             return ABSENT
+        except CacheError:
+            return UNREADABLE
 
     def _missing(self, task: AbstractTask, record: Record) -> list[str] | None:
         """Return the names of outputs that are not as recorded; None where the record is of another form."""

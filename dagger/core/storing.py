@@ -54,6 +54,13 @@ class Storer:
         return tuple(self._store(name, datum, returned.get(name), name in returned) for name, datum in outputs.items())
 
     def _store(self, name: str, datum: AbstractDatum, pointer: object, given: bool) -> Output:
+        try:
+            return self._stored(name, datum, pointer, given)
+        except OSError as error:
+            path = f"{datum.pointer} " if isinstance(datum, FileDatum) else ""
+            raise TaskError(f"output {name!r}: {path}cannot be stored: {error}") from error
+
+    def _stored(self, name: str, datum: AbstractDatum, pointer: object, given: bool) -> Output:
         if isinstance(datum, FileGlob):
             return self._glob(name, datum)
         if isinstance(datum, FileDatum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -13,6 +14,10 @@ from dagger.errors import TaskError
 
 if TYPE_CHECKING:
     from dagger.core.value_pickler import ValuePickler
+
+
+CANNOT_WRITE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""What a disk says while it is written: that is no fault of the value's."""
 
 
 def value_pickler(
@@ -54,13 +59,14 @@ def pickling(name: str) -> Iterator[Factory]:
 
     Raises:
         TaskError: It cannot be pickled; the message says which part of it.
+        OSError: It cannot be written.
     """
     factory = Factory()
     try:
         yield factory
     except Exception as error:
         failed = next((it for it in factory.made if it.failed), None)
-        if failed is None:
+        if failed is None or getattr(error, "errno", None) in CANNOT_WRITE:
             raise
         raise _fault(name, failed.value, error) from error
 
@@ -78,10 +84,11 @@ def dump_pickle(value: object, path: str | os.PathLike[str], *, name: str = "") 
 
     Raises:
         TaskError: It cannot be pickled; the message says which part of it.
+        OSError: It cannot be written.
     """
     target = os.fspath(path)
     mode = 0o666 & ~_umask()
-    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=f".{os.path.basename(target)}.")
+    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=".", suffix=".dagger")
     try:
         with pickling(name or target) as factory, os.fdopen(descriptor, "wb") as file:
             factory(file).dump(value)

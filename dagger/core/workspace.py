@@ -17,6 +17,7 @@ from dagger.cache.records import Member, Output
 from dagger.core.datum import FileDatum, FileGlob
 from dagger.core.places import Places
 from dagger.core.task import matches
+from dagger.errors import CacheError, TaskError
 
 Leaf = tuple[AbstractDatum, Output]
 
@@ -62,7 +63,7 @@ class Workspace:
         if output.kind == "tree":
             try:
                 return self.cache.stats.digest_path(full) == output.content
-            except OSError:
+            except (OSError, CacheError):
                 return False
         return self._is(full, output.members[0])
 
@@ -155,6 +156,7 @@ class Workspace:
         full = self.places.absolute(path)
         if not os.path.lexists(full):
             return
+        _refuse_special(full, self.places.shown(full))
         if os.path.isdir(full) and not os.path.islink(full) and not os.listdir(full):
             os.rmdir(full)
             return
@@ -165,7 +167,7 @@ class Workspace:
         shown = self.places.shown(full)
         try:
             digest = "" if os.path.islink(full) else self.cache.stats.digest_path(full)
-        except OSError:
+        except (OSError, CacheError):
             digest = ""
         if digest and self.cache.known_digest(self.places.root, shown, digest):
             _remove(full)
@@ -218,6 +220,17 @@ def _was_written(full: str, since: int, until: int) -> bool:
         for folder, folders, files in os.walk(full):
             found += (os.path.join(folder, name) for name in (*folders, *files))
     return all(since <= os.lstat(path).st_ctime_ns <= until for path in found)
+
+
+def _refuse_special(full: str, shown: str) -> None:
+    """Leave what is no file alone: a device, a pipe or a socket is somebody's, and cannot be an output.
+
+    Raises:
+        TaskError: It is one of these.
+    """
+    mode = os.lstat(full).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+        raise TaskError(f"its output {shown} is neither a file nor a directory; give it another path")
 
 
 def _remove(full: str) -> None:
