@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 if __package__ in (None, ""):
     sys.path.insert(0, str(TOP))
 
-from tests.benchmarks import bulk, busy, change, cold, memory, noop, old, profiling, start, tools  # noqa: E402
+from tests.benchmarks import bulk, busy, change, cold, memory, noop, old, peers, profiling, start, tools  # noqa: E402
 from tests.benchmarks.harness import Contender, Result, progress, save  # noqa: E402
 from tests.benchmarks.report import write  # noqa: E402
 from tests.benchmarks.table import tables, verdicts  # noqa: E402
@@ -80,7 +80,10 @@ def main() -> None:
         is_asked = name in options.only if options.only else not case.option or getattr(options, case.option)
         if is_asked:
             progress(f"{name}:")
-            results = list(case.run(options.n, max(2, round(rounds * case.share))))
+            results = [
+                replace(result, revision=peers.revision())
+                for result in case.run(options.n, max(2, round(rounds * case.share)))
+            ]
             print(tables(results), flush=True)
             kept = save(results, options.out / "benchmarks.json")
             write(kept, options.out)

@@ -64,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Target:
-    """What must hold between two contenders: one's median is at most ``limit`` times the other's."""
+    """What must hold: one contender's median is at most ``limit`` times another's, or ``limit`` where there is none."""
 
     subject: str
     against: str
@@ -84,6 +84,7 @@ class Result:
         targets: What must hold.
         unit: Of the values.
         notes: What a reader should know.
+        revision: Of dagger, as it was measured.
     """
 
     case: str
@@ -93,6 +94,7 @@ class Result:
     targets: list[Target] = field(default_factory=list)
     unit: str = "s"
     notes: list[str] = field(default_factory=list)
+    revision: str = ""
 
     def median(self, name: str, by: str = "value") -> float:
         """Return the median over a contender's rounds."""
@@ -111,8 +113,9 @@ class Result:
         return (third - first) / 2 / middle
 
     def ratio(self, target: Target) -> float:
-        """Return how many times the other's median the subject's is."""
-        return self.median(target.subject, target.by) / self.median(target.against, target.by)
+        """Return how many times the other's median the subject's is, or the subject's where there is no other."""
+        own = self.median(target.subject, target.by)
+        return own / self.median(target.against, target.by) if target.against else own
 
     def to_json(self) -> dict[str, object]:
         """Return plain data that ``from_json`` takes back."""

@@ -55,7 +55,7 @@ def python() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of everything that takes part, dagger and Python first."""
-    found = {"dagger": _revision(), "Python": sys.version.split()[0]}
+    found = {"dagger": revision(), "Python": sys.version.split()[0]}
     listed = subprocess.check_output([python(), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"])
     installed = {it["name"].lower(): it["version"] for it in json.loads(listed)}
     made_by = subprocess.check_output([program("make"), "--version"], text=True).splitlines()[0]
@@ -64,7 +64,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _revision() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+@cache
+def revision() -> str:
+    """Return the last commit that changed dagger itself, with a ``+`` where there are changes since."""
+    top = Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(top)]
+    rooms = ["--", "dagger", "cache", "cli"]
+    last = subprocess.run([*git, "log", "-1", "--format=%h", *rooms], capture_output=True, text=True)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", *rooms], capture_output=True)
+    return f"{last.stdout.strip()}{'+' if changed.returncode else ''}" or "unknown"

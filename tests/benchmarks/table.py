@@ -24,13 +24,11 @@ def verdicts(results: Iterable[Result]) -> str:
 
 
 def _section(result: Result) -> str:
-    by_wall = {target.subject: [] for target in result.targets}  # type: dict[str, list[Target]]
-    for target in result.targets:
-        by_wall[target.subject].append(target)
+    rounds = max(len(samples) for samples in result.samples.values())
     lines = [
         f"### {result.case}, N = {result.n:,}",
         "",
-        f"{result.title}.",
+        f"{result.title}; dagger {result.revision}, {rounds} {'round' if rounds == 1 else 'rounds'}.",
         "",
         f"| | median {result.unit} | least | ± | CPU s | peak MiB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -51,16 +49,19 @@ def _section(result: Result) -> str:
 
 def _verdict(result: Result, target: Target) -> str:
     ratio = result.ratio(target)
+    met = "yes" if ratio <= target.limit else "**no**"
+    if not target.against:
+        return f"| {_sentence(target)} | {ratio:.3g} | | | {met} |"
     least = result.least(target.subject, target.by) / result.least(target.against, target.by)
     spent = result.median(target.against, "cpu")
     cpu = f"{result.median(target.subject, 'cpu') / spent:.3g}" if spent else ""
-    met = "yes" if ratio <= target.limit else "**no**"
     return f"| {_sentence(target)} | {ratio:.3g} | {least:.3g} | {cpu} | {met} |"
 
 
 def _sentence(target: Target) -> str:
     what = "" if target.by == "value" else f"{target.by} of "
-    return f"{what}{target.subject} ≤ {_number(target.limit)} x {target.against}"
+    against = f" x {target.against}" if target.against else ""
+    return f"{what}{target.subject} ≤ {_number(target.limit)}{against}"
 
 
 def _number(value: float) -> str:
