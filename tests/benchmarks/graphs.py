@@ -372,6 +372,69 @@ JOBLIB = {
     """,
 }
 
+_FLOOR = """
+        import os
+
+        import msgspec
+        import xxhash
+
+
+        class Task:
+            __slots__ = ("inputs", "made", "name")
+
+            def __init__(self, name, inputs, made):
+                self.name = name
+                self.inputs = inputs
+                self.made = made
+
+
+        def known(path):
+            status = stamps.get(path) or os.stat(path)
+            stamps[path] = status
+            return f"{{status.st_size}} {{status.st_mtime_ns}}"
+
+
+        {tasks}
+        stamps = {{}}
+        try:
+            with open("snapshot", "rb") as file:
+                former = msgspec.msgpack.decode(file.read())
+        except FileNotFoundError:
+            former = {{}}
+        now = {{}}
+        for task in tasks:
+            if not former:
+                open(task.made, "w").close()
+            text = "\\n".join([task.name, *map(known, task.inputs), *task.inputs, task.made])
+            now[task.name] = xxhash.xxh3_128_hexdigest(text.encode()) + known(task.made)
+        if now != former:
+            with open("snapshot", "wb") as file:
+                file.write(msgspec.msgpack.encode(now))
+"""
+
+# No tool: the least that a Python program can do to find out that nothing is to be done.
+FLOOR = {
+    "fan": _FLOOR.replace(
+        "{tasks}",
+        """tasks = [
+            Task(f"copy-{{number}}", (f"src/{{number}}.txt",), f"out/{{number}}.txt") for number in range({n})
+        ]
+        tasks.append(Task("join", [task.made for task in tasks], "out/all.txt"))""",
+    ),
+    "layers": _FLOOR.replace(
+        "{tasks}",
+        """tasks = []
+        width = {n} // 10
+        above = [f"src/{{number}}.txt" for number in range(width)]
+        for layer in range(10):
+            made = [f"out/{{layer}}-{{number}}.txt" for number in range(width)]
+            for number in range(width):
+                names = (above[number], above[(number + 1) % width], above[(number + 7) % width])
+                tasks.append(Task(f"merge-{{layer}}-{{number}}", names, made[number]))
+            above = made""",
+    ),
+}
+
 REDUN = {
     "fan": """
         from redun import File, task

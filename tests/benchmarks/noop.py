@@ -14,13 +14,13 @@ from tests.benchmarks import graphs, tools
 from tests.benchmarks.harness import Result, Sample, Target, race
 from tests.benchmarks.tools import FUNCTIONS, SCRIPTS, Tool
 
-ALL = (*tools.DAGGER, tools.NINJA, tools.MAKE, tools.DOIT, tools.JOBLIB)
+ALL = (*tools.DAGGER, tools.FLOOR, tools.NINJA, tools.MAKE, tools.DOIT, tools.JOBLIB)
 SMALL = (*tools.DAGGER, tools.NINJA, tools.REDUN, tools.SNAKEMAKE, tools.PYTASK)
 # Who is shown at which size of the plot: a first build with the others would take hours.
 CURVE = {
     100: (*SMALL, tools.MAKE, tools.DOIT, tools.JOBLIB),
     1_000: ALL,
-    100_000: (tools.DAGGER[1], tools.NINJA, tools.MAKE, tools.DOIT, tools.JOBLIB),
+    100_000: (tools.DAGGER[1], tools.FLOOR, tools.NINJA, tools.MAKE, tools.DOIT, tools.JOBLIB),
 }
 TARGETS = (
     Target(SCRIPTS, "ninja", 3),

@@ -27,7 +27,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     matplotlib.rcParams.update({"svg.hashsalt": "dagger", "font.size": 9})
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+    figure, axes = plt.subplots(figsize=(8, 4.2))
     greys = iter(GREYS)
     for name, points in sorted(lines.items(), key=lambda it: -it[1][-1][1]):
         is_ours = name.startswith("dagger")
@@ -41,7 +41,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     axes.set_title("Nothing to do: N files copied and joined", loc="left", fontsize=10)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

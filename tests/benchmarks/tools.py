@@ -42,6 +42,7 @@ DAGGER = (
     ),
 )
 NINJA = Tool("ninja", graphs.write_ninja, lambda: [peers.program("ninja")])
+FLOOR = Tool("bare Python", graphs.python_script(graphs.FLOOR, "floor.py"), lambda: [sys.executable, "floor.py"])
 MAKE = Tool("make -rR", graphs.write_make, lambda: [peers.program("make"), "-rR", "-j2"])
 DOIT = Tool("doit", graphs.python_script(graphs.DOIT, "dodo.py"), lambda: [peers.program("doit")])
 JOBLIB = Tool(
