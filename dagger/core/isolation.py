@@ -1,7 +1,7 @@
 """How a worker process is set apart: from the terminal, from its manager's end, and one job from the next.
 
 `prepare_worker` runs once in each worker: a process group of its own, no standard input, and a thread that watches
-the manager. `noted`, `capture_output`, `end_leftovers` and `peak_memory` stand around each job.
+the manager. `note`, `capture_output`, `no_fork_returns`, `end_leftovers` and `peak_memory` stand around each job.
 
 A worker learns of its manager's end from a socket: the manager listens in a private folder and keeps each connection
 open, so that the kernel closes them when it is gone, however it went. A pipe would have to be inherited, which
@@ -59,7 +59,7 @@ class ManagerLife:
         self._thread.start()
 
     def jobs_of_dead(self) -> frozenset[str]:
-        """Return the logs of the jobs that workers were at which are gone now."""
+        """Return the logs of the jobs that workers were at last which are gone now; some may have ended well before."""
         found = set()
         for name in os.listdir(self._folder):
             if name.isdigit() and not _is_child(int(name)):
@@ -273,21 +273,40 @@ def _helpers() -> list[int]:
 
 
 @contextmanager
-def noted(log: str) -> Iterator[None]:
-    """Let the manager know what this worker was at, should it die in here.
+def no_fork_returns() -> Iterator[None]:
+    """End a child that a task forked when it comes to the end of the task's code, as a second worker in the making."""
+    mine = os.getpid()
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if os.getpid() != mine:
+            _end_fork(error)
+
+
+def _end_fork(error: BaseException | None) -> None:
+    """End this process as Python would at the end of its script, but for what is only to be done once."""
+    status = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+    _flush(sys.stdout, sys.stderr)
+    os._exit(status & 0xFF)
+
+
+def note(log: str) -> None:
+    """Let the manager know what this worker is at, should it die: also when its result is on the way.
 
     Args:
         log: The job's log.
     """
     name = os.fsencode(log) + b"\0"
-    if _notes is None or len(name) > _LONGEST_NOTE:
-        yield
-        return
-    _notes[: len(name)] = name
-    try:
-        yield
-    finally:
-        _notes[:1] = b"\0"
+    if _notes is not None and len(name) <= _LONGEST_NOTE:
+        _notes[: len(name)] = name
 
 
 @contextmanager

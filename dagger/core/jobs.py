@@ -86,14 +86,15 @@ def run_job(job: Job) -> Outcome:
 
 
 def _run_alone(job: Job) -> Outcome:
-    from dagger.core.isolation import capture_output, end_leftovers, noted, peak_memory
+    from dagger.core.isolation import capture_output, end_leftovers, note, peak_memory
     from dagger.core.landing import Landing
     from dagger.core.time_limit import time_limit
 
     started = time.time()
     clock = time.perf_counter()
     outcome: Outcome
-    with noted(job.log), capture_output(job.log):
+    note(job.log)
+    with capture_output(job.log):
         try:
             with Landing() as landing, time_limit(job.timeout):
                 os.chdir(job.root)
@@ -113,6 +114,7 @@ def _run(job: Job, load: object) -> Outcome:
 
     from dagger.abstract import converter_registry
     from dagger.cache.blobs import BlobStore
+    from dagger.core.isolation import no_fork_returns
     from dagger.core.places import Places
     from dagger.core.storing import Storer
     from dagger.core.tracking import Tracker
@@ -122,7 +124,7 @@ def _run(job: Job, load: object) -> Outcome:
     inputs, outputs, converters = load(job.data)
     places = Places(job.root)
     tracker = Tracker.of_job(job, inputs, outputs) if job.secret else None
-    with converter_registry.also(converters), tracker or nullcontext():
+    with converter_registry.also(converters), tracker or nullcontext(), no_fork_returns():
         returned = body(inputs, outputs)
     stored = Storer(BlobStore(job.blobs), places, pickles=job.pickles).store(outputs, returned)
     if tracker is None:
@@ -161,6 +163,8 @@ def failure_of(error: BaseException) -> Failure:
     """Return what a person should see of an exception: its traceback from the user's frame on."""
     from traceback import TracebackException
 
+    import dagger
+    from dagger import cache
     from dagger.core.time_limit import TimeLimitReached
     from dagger.errors import DaggerError
 
@@ -169,7 +173,8 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, DaggerError):
         return Failure(type(error).__name__, str(error))
     told = TracebackException.from_exception(error)
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    # Two places in an editable install, where the cache stands beside the package.
+    ours = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (dagger.__file__, cache.__file__))
     link: TracebackException | None = told
     while link is not None:
         _drop_frames(link, ours)
@@ -200,7 +205,7 @@ def _is_full(place: str) -> bool:
     return room.f_bavail == 0 or bool(room.f_files and room.f_favail == 0)
 
 
-def _drop_frames(told: object, ours: str) -> None:
+def _drop_frames(told: object, ours: tuple[str, ...]) -> None:
     from traceback import StackSummary, TracebackException
 
     assert isinstance(told, TracebackException)
