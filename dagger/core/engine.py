@@ -339,7 +339,7 @@ class Engine:
         undeclared = self._inspector.undeclared(slot, outcome)
         fault = self._inspector.misplaced(slot, outcome)
         if undeclared and self.options.undeclared == "error":
-            fault = fault or f"task {slot.name!r} {undeclared}"
+            fault = fault or undeclared
         if fault:
             self._failed(slot, outcome, Failure("undeclared input", fault), final=True)
             return

@@ -53,7 +53,7 @@ class Inspector:
             maker = self._maker(read)
             if maker is not None and maker is not slot and not _is_above(maker, slot):
                 return (
-                    f"task {slot.name!r} read {read.name}, which task {maker.name!r} makes, without depending on "
+                    f"read {read.name}, which task {maker.name!r} makes, without depending on "
                     "it; make that task's output an input"
                 )
         return ""

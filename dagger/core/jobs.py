@@ -106,7 +106,11 @@ def _run_alone(job: Job) -> Outcome:
     seconds = time.perf_counter() - clock
     from dataclasses import replace
 
-    return replace(outcome, started=started, seconds=seconds, log=read_tail(job.log), peak=peak_memory())
+    said = read_tail(job.log)
+    failure = outcome.failure
+    if failure is not None and said:
+        failure = replace(failure, log_path=job.log)
+    return replace(outcome, failure=failure, started=started, seconds=seconds, log=said, peak=peak_memory())
 
 
 def _run(job: Job, load: object) -> Outcome:

@@ -370,7 +370,7 @@ POLICIES = [
         ran=FIT,
         always=FIT,
         failing=FIT,
-        reason="task 'HERE.fit' read HERE/made.txt, which task 'HERE.make' makes, without depending on it",
+        reason="read HERE/made.txt, which task 'HERE.make' makes, without depending on it",
     ),
     Scenario(
         "output_of_a_task_that_is_above",
