@@ -15,7 +15,7 @@ from dagger.cli.options import (
     opened_cache,
     print_json,
 )
-from dagger.cli.text import age, byte_count, close_to, count, moment, size, table
+from dagger.cli.text import age, byte_count, close_to, count, echo, moment, size, table
 from dagger.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def list_records(
         if every_root:
             headings.append("project")
             rows = [[*row, record.root] for row, record in zip(rows, records, strict=True)]
-        click.echo(table(rows, headings))
+        echo(table(rows, headings))
 
 
 @cache.command("show")
@@ -89,7 +89,7 @@ def show(task_or_key: str, as_json: bool, cache_directory: str | None) -> None:
         return
     print_details(record, found)
     if len(records) > 1:
-        click.echo(f"\nthe newest of {count(len(records), 'record')}; the others: dagger cache ls {record.task!r}")
+        echo(f"\nthe newest of {count(len(records), 'record')}; the others: dagger cache ls {record.task!r}")
 
 
 @cache.command("stats")
@@ -106,7 +106,7 @@ def stats(as_json: bool, cache_directory: str | None) -> None:
     if as_json:
         print_json({"directory": directory, **_counted(found)})
     else:
-        click.echo(f"{directory}: {_told(found)}")
+        echo(f"{directory}: {_told(found)}")
 
 
 @cache.command("gc")
@@ -138,7 +138,7 @@ def collect(
     if as_json:
         print_json({**_counted(found), "dry_run": dry_run})
     else:
-        click.echo(f"{'would drop' if dry_run else 'dropped'} {_told(found)}")
+        echo(f"{'would drop' if dry_run else 'dropped'} {_told(found)}")
 
 
 @cache.command("verify")
@@ -158,8 +158,8 @@ def verify(repair: bool, as_json: bool, cache_directory: str | None) -> int:
         return FAILED if found else OK
     for it in found:
         whose = f" ({'; '.join(it.of)})" if it.of else ""
-        click.echo(f"{it.kind}  {it.name}  {it.what}{whose}")
-    click.echo(_ending(len(found), repair))
+        echo(f"{it.kind}  {it.name}  {it.what}{whose}")
+    echo(_ending(len(found), repair))
     return FAILED if found else OK
 
 

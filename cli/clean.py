@@ -43,15 +43,16 @@ def clean(
 
 
 def _show(report: CleanReport) -> None:
-    from dagger.cli.text import count
+    from dagger.cli.text import count, echo
+    from dagger.printable import one_line
 
     would = "would be " if report.dry_run else ""
     for path in report.removed:
-        click.echo(f"{would}removed  {path}")
+        echo(f"{would}removed  {one_line(path)}")
     for path, reason in report.left.items():
-        click.echo(f"left  {path} ({reason})")
+        echo(f"left  {one_line(path)} ({reason})")
     if not report.records and not report.removed and not report.left:
-        click.echo("nothing to clean")
+        echo("nothing to clean")
         return
     tasks = count(len(report.forgotten), "task")
-    click.echo(f"{would}forgotten: {count(report.records, 'result')} of {tasks}")
+    echo(f"{would}forgotten: {count(report.records, 'result')} of {tasks}")

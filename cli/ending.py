@@ -46,7 +46,9 @@ def finish(command: Callable[[], object]) -> int:
 
 def message(text: str) -> None:
     """Tell the person at the terminal something about the command as a whole."""
-    click.echo(f"dagger: {text}", err=True)
+    from dagger.printable import printable
+
+    click.echo(f"dagger: {printable(text)}", err=True)
 
 
 def show_traceback(error: BaseException) -> None:

@@ -15,6 +15,7 @@ from dagger.cli.text import count
 from dagger.core import plain, report as out
 from dagger.core.events import RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.report import duration
+from dagger.printable import one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -68,7 +69,7 @@ class Lines:
         """Print an event."""
         with contextlib.suppress(OSError, ValueError):
             for line in lines_of(event, verbose=self.verbose):
-                print(line, file=self.stream, flush=True)
+                print(one_line(line), file=self.stream, flush=True)
 
     def close(self) -> None:
         """Nothing moves, so nothing is left."""
@@ -106,7 +107,7 @@ class Terminal(Lines):
             return
         with contextlib.suppress(OSError, ValueError):
             for line in lines_of(event, verbose=self.verbose):
-                self._live.console.print(_styled(line), soft_wrap=True)
+                self._live.console.print(_styled(one_line(line)), soft_wrap=True)
 
     def close(self) -> None:
         """Take the moving line away."""
@@ -141,7 +142,7 @@ class Terminal(Lines):
         seconds = int(time.monotonic() - self.started)
         elapsed = f"{seconds} s" if seconds < 60 else duration(seconds)
         told = f"[{self.done}/{self.total}] {count(len(running), 'task')} running: {names}{more}"
-        line = Text(told, no_wrap=True, overflow="ellipsis")
+        line = Text(one_line(told), no_wrap=True, overflow="ellipsis")
         return Text(f"{elapsed:>8}  ", style="dim", no_wrap=True).append(line)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from dagger.cli.text import age, moment, size, table
+from dagger.cli.text import age, echo, moment, size, table
 
 if TYPE_CHECKING:
     from dagger.cache import Cache
@@ -65,6 +63,7 @@ def _log(cache: Cache, record: Record) -> str:
 def print_details(record: Record, found: dict[str, Any]) -> None:
     """Print a record for a person."""
     from dagger.core.report import duration
+    from dagger.printable import one_line
 
     told = [
         ("task", record.task),
@@ -75,7 +74,7 @@ def print_details(record: Record, found: dict[str, Any]) -> None:
         ("because", record.reason or "not known"),
     ]
     for name, text in told:
-        click.echo(f"{name + ':':<9}{text}")
+        echo(f"{name + ':':<9}{one_line(text)}")
     _section("manifest", ("kind", "name", "digest"), [tuple(row.values()) for row in found["manifest"]])
     code = [(part["kind"], part["name"], part["digest"][:_SHORT]) for part in found["code"]]
     _section("code", ("kind", "name", "digest"), code)
@@ -84,8 +83,8 @@ def print_details(record: Record, found: dict[str, Any]) -> None:
     outputs = [row for output in found["outputs"] for row in _output_rows(output)]
     _section("outputs", ("name", "kind", "size", "content", "value"), outputs)
     if found["log"]:
-        click.echo("\nlog")
-        click.echo("\n".join(f"  {line}" for line in found["log"].splitlines()))
+        echo("\nlog")
+        echo("\n".join(f"  {line}" for line in found["log"].splitlines()))
 
 
 def _output_rows(output: dict[str, Any], indent: str = "") -> Iterator[tuple[str, ...]]:
@@ -100,4 +99,4 @@ def _output_rows(output: dict[str, Any], indent: str = "") -> Iterator[tuple[str
 
 def _section(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if rows:
-        click.echo(f"\n{title}\n{table(rows, headings, indent='  ')}")
+        echo(f"\n{title}\n{table(rows, headings, indent='  ')}")

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import click
 
+from dagger.printable import one_line, printable
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*\Z", re.IGNORECASE)
+
+
+def echo(text: str, *, file: IO[str] | None = None, err: bool = False) -> None:
+    """Print a text for a person, with nothing in it that a terminal would obey."""
+    click.echo(printable(text), file=file, err=err)
 
 
 def size(count: float) -> str:
@@ -54,7 +62,7 @@ def moment(when: float) -> str:
 
 def table(rows: Iterable[Sequence[str]], headings: Sequence[str], indent: str = "") -> str:
     """Return rows in columns that are as wide as they must be."""
-    lines = [headings, *rows]
+    lines = [headings, *(tuple(map(one_line, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()

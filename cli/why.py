@@ -79,7 +79,9 @@ def _show(found: Explanation, *, as_json: bool, stream: IO[str]) -> None:
     if as_json:
         print_json(found.to_dict(), stream)
     else:
-        click.echo("\n".join(_lines(found)), file=stream)
+        from dagger.cli.text import echo
+
+        echo("\n".join(_lines(found)), file=stream)
 
 
 def _lines(found: Explanation, indent: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ import sys
 from dagger.core import report as out
 from dagger.core.events import Event, Noted, RunEnded, TaskEnded
 from dagger.core.report import RunReport, duration, kept
+from dagger.printable import one_line
 
 
 def line_of(event: Event) -> str | None:
@@ -32,9 +33,9 @@ def show(event: Event) -> None:
     """Print an event's line to standard error."""
     line = line_of(event)
     if line is not None:
-        print(line, file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
 
 
 def show_stop(word: str, report: RunReport) -> None:
     """Print what is kept of a run that was stopped."""
-    print(f"dagger: {word}; {kept([report])}", file=sys.stderr, flush=True)
+    print(f"dagger: {word}; {one_line(kept([report]))}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagger.errors import DaggerError
+from dagger.printable import printable
 
 RAN = "ran"
 RESTORED = "restored"
@@ -157,7 +158,7 @@ class WorkflowError(DaggerError):
             lines.append(f"  {task.task}{why}")
         if len(skipped) > _MOST_NAMED:
             lines.append(f"  and {len(skipped) - _MOST_NAMED} more")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 _MOST_NAMED = 20
