@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -86,7 +86,7 @@ class Walker:
             flaw = str(error)
         rows += self._output_rows(task)
         rows += dependency_rows
-        key = "" if flaw else digest_bytes(_encode(rows))
+        key = "" if flaw else digest_bytes(_encoded(rows))
         return Manifest(tuple(rows), key, fingerprint, flaw)
 
     def code(self, task: AbstractTask) -> tuple[Fingerprint, tuple[Row, ...]]:
@@ -187,6 +187,13 @@ class Walker:
                 yield "output", place, kind_of(member)
                 if isinstance(member, FileDatum) and (sees_pickles or not is_pickle(member)):
                     yield "output path", place, self.places.shown(member.pointer)
+
+
+def _encoded(rows: Sequence[Row]) -> bytes:
+    try:
+        return _encode(rows)
+    except UnicodeEncodeError:  # a file name that is not UTF-8, which Python holds as lone surrogates
+        return _encode([[text.encode("utf-8", "surrogatepass") for text in row] for row in rows])
 
 
 def code_of(task: AbstractTask) -> list[object]:
