@@ -53,6 +53,9 @@ def _disk_class() -> Any:
                 raise TypeError("the index holds a row that is not plain bytes; it is not read")
             return value
 
+        def remove(self, file_path: object) -> None:
+            """A row names no file here; one that does is not ours, and may lead anywhere."""
+
     return RawDisk
 
 

@@ -167,7 +167,9 @@ def _open(path: str) -> int:
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        from dagger.cache.layout import make_private  # which needs locks itself
+
+        make_private(os.path.dirname(path))  # makedirs would make the parents for all to see
         return os.open(path, flags, 0o600)
 
 

@@ -84,7 +84,7 @@ def close_to(name: str, known: Iterable[str]) -> str:
         return "there are none"
     close = get_close_matches(name, names, n=3, cutoff=0.6)
     meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    shown = ", ".join(names[:_MOST_NAMED])
+    shown = ", ".join(map(one_line, names[:_MOST_NAMED]))
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"{meant}there are {shown}{more}"
 

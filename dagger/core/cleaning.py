@@ -14,13 +14,15 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.places import Places
-from dagger.errors import UsageError
+from dagger.errors import CacheError, UsageError
+from dagger.printable import one_line
 
 if TYPE_CHECKING:
     from dagger.cache import Cache
     from dagger.cache.records import Output, Record, Row
 
 CHANGED = "it is not as its task made it"
+PROJECT = "the project lies in it"
 SYMLINK = "it is, or is behind, a symbolic link"
 
 
@@ -144,7 +146,7 @@ class _Known:
         if close:
             return f"did you mean {' or '.join(map(repr, close))}?"
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-        return f"there are {', '.join(names[:20])}{more}" if names else "nothing is known here"
+        return f"there are {', '.join(map(one_line, names[:20]))}{more}" if names else "nothing is known here"
 
     def paths_of(self, targets: Sequence[str], tasks: Collection[str] | None) -> list[str]:
         """Return the paths in the journal that targets name, or that the tasks made; all of them for None."""
@@ -209,10 +211,12 @@ def _why_left(cache: Cache, known: _Known, path: str, full: str) -> str:
     """Return why a path stays, or nothing where it may go."""
     if _has_symlink(known.places, full):
         return SYMLINK
+    if (known.places.root + "/").startswith(os.path.normpath(full).rstrip("/") + "/"):
+        return PROJECT
     try:
         is_same = cache.stats.digest_path(full) == known.journal[path]
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
+    except (OSError, CacheError) as error:
+        return f"it cannot be read: {getattr(error, 'strerror', error)}"
     return "" if is_same else CHANGED
 
 

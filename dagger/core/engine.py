@@ -240,7 +240,8 @@ class Engine:
             self._lookup.restore(slot.task, record)
         except DamagedError:
             self._unlock(slot)
-            self._to_look.append(slot)  # the bad blob is gone now, so that the next look-up misses
+            self._lookup.give_up(record)
+            self._to_look.append(slot)
             return
         except (OSError, DaggerError) as error:
             self._fail(slot, Failure(type(error).__name__, f"its outputs cannot be put back: {error}"))

@@ -51,6 +51,7 @@ class Lookup:
         self.walker = walker
         self.workspace = workspace
         self.mend = mend
+        self._given_up: set[tuple[str, float]] = set()
 
     def find(self, task: AbstractTask, manifest: Manifest, *, forced: bool) -> Found:
         """Return the newest record that holds, or the reasons why the task must run."""
@@ -75,7 +76,7 @@ class Lookup:
             if not missing:
                 return Found(record, False, (), seen)
             gone = tuple(Reason(why.MISSING, name) for name in missing)
-            if self._can_restore(task, record):
+            if (record.key, record.started) not in self._given_up and self._can_restore(task, record):
                 return Found(record, True, gone, seen)
         if gone:
             return Found(None, False, gone, seen)
@@ -90,6 +91,10 @@ class Lookup:
     def published(self, manifest: Manifest, seen: frozenset[float] | None) -> bool:
         """Tell whether another manager has filed a record since a look-up."""
         return seen is not None and any(record.started not in seen for record in self.cache.records(manifest.key))
+
+    def give_up(self, record: Record) -> None:
+        """Try no more to put back what a record says: a blob was damaged, or it cannot be built as it stands."""
+        self._given_up.add((record.key, record.started))
 
     def restore(self, task: AbstractTask, record: Record) -> None:
         """Put the output files of a record back.

@@ -39,6 +39,15 @@ class Patterns:
                 yield claim
 
 
+def takes_in(pattern: str, path: str) -> bool:
+    """Tell whether `glob` could have found a path by a pattern."""
+    strange = {"", ".", ".."}
+    same = [part for part in path.lstrip("/").split("/") if part in strange] == [
+        part for part in pattern.lstrip("/").split("/") if part in strange
+    ]
+    return same and "\0" not in path and _matcher(pattern, pattern).match(path) is not None
+
+
 def _matcher(place: str, pattern: str) -> re.Pattern[str]:
     """Return what `glob` would find, as an expression. What stands before the pattern is taken as it is."""
     parts = pattern.count("/") + 1 if not pattern.startswith("/") else place.count("/")

@@ -17,7 +17,7 @@ from dagger.cache.records import Member, Output
 from dagger.core.datum import FileDatum, FileGlob
 from dagger.core.places import Places
 from dagger.core.task import matches
-from dagger.errors import CacheError, TaskError
+from dagger.errors import CacheError, DamagedError, TaskError
 
 Leaf = tuple[AbstractDatum, Output]
 
@@ -94,10 +94,11 @@ class Workspace:
         """Put an output's files back where the task at hand declares them.
 
         Raises:
-            DamagedError: A blob is not what its digest says.
+            DamagedError: A blob is not what its digest says, or the record names a place that the task does not.
         """
         for leaf, kept in leaves(datum, output) or ():
             if isinstance(leaf, FileGlob):
+                _check_matches(leaf.pattern, kept)
                 wanted = {it.path for it in kept.members}
                 for stray in matches(leaf.pattern, self.places.root):
                     if stray not in wanted:
@@ -179,6 +180,15 @@ class Workspace:
         full = self.places.absolute(path)
         self.cache.journal_add(self.places.root, self.places.shown(full), digest)
         self.cache.stats.note(full, digest)
+
+
+def _check_matches(pattern: str, output: Output) -> None:
+    """A record never says where to write: what it names must be among what the task's own pattern takes in."""
+    from dagger.core.patterns import takes_in
+
+    for member in output.members:
+        if not takes_in(pattern, member.path):
+            raise DamagedError(f"a record names {member.path!r}, which {pattern} does not take in")
 
 
 def leaves(datum: AbstractDatum, output: Output) -> list[Leaf] | None:
