@@ -11,6 +11,11 @@ import pytest
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
 
 
+def _mark(number: int) -> str:
+    """Seconds to sleep that no other session of these tests on this machine asks for."""
+    return f"{100 + number}{os.getpid()}"
+
+
 def _running(mark: str) -> list[int]:
     """The processes, zombies aside, that have a mark in their command line."""
     found = []
@@ -78,6 +83,7 @@ def test_a_task_that_ends_its_worker_fails_alone(project, death, told):
 
 def test_a_time_limit_ends_functions_that_hang_or_will_not_hear(project):
     """What swallows the exception is ended by force; a script with all that it started."""
+    mark = _mark(0)
     project.write(
         "pipeline.py",
         """
@@ -100,17 +106,17 @@ def test_a_time_limit_ends_functions_that_hang_or_will_not_hear(project):
             [
                 FunctionTask("slow", slow, outputs={"x": None}, timeout=0.5),
                 FunctionTask("deaf", deaf, outputs={"x": None}, timeout=0.5),
-                ScriptTask("script", outputs={"o": "o.txt"}, script="sleep 6061 & sleep 6061 > {o}", timeout=0.5),
+                ScriptTask("script", outputs={"o": "o.txt"}, script="sleep MARK & sleep MARK > {o}", timeout=0.5),
                 FunctionTask("fine", fine, outputs={"x": None}, timeout=30),
             ]
         ).run(keep_going=True)
-        """,
+        """.replace("MARK", mark),
     )
     run = project.dagger("run", "pipeline.py", check=False, timeout=60)
     assert project.came_out("failed") == {"slow", "deaf", "script"}
     assert project.came_out("ran") == {"fine"}
     assert run.stderr.count("time limit of 0.5 s") >= 2
-    assert _gone("sleep\x006061")
+    assert _gone(f"sleep\x00{mark}")
 
 
 def test_retries_try_again_and_a_failed_tasks_output_is_taken_away(project):
@@ -158,7 +164,7 @@ HANGING = """
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_everything_and_keeps_what_was_finished(project, number, code):
     """Grandchildren too; the next run goes on from there."""
-    mark = str(700000 + number)
+    mark = _mark(number)
     project.write("pipeline.py", HANGING.replace("MARK", mark))
     process = project.start("-m", "dagger", "run", "pipeline.py")
     _appears(project.path / "started")
@@ -176,7 +182,7 @@ def test_an_interrupt_ends_everything_and_keeps_what_was_finished(project, numbe
 
 def test_when_the_manager_is_killed_its_workers_and_scripts_end(project):
     """Nothing is left running a few seconds after kill -9, and finished work is kept."""
-    mark = "717171"
+    mark = _mark(9)
     project.write("pipeline.py", HANGING.replace("MARK", mark))
     process = project.start("pipeline.py")
     _appears(project.path / "started")
