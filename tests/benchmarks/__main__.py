@@ -17,8 +17,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(TOP))
 
 from tests.benchmarks import bulk, busy, change, cold, memory, noop, old, peers, profiling, start, tools  # noqa: E402
-from tests.benchmarks.harness import Contender, Result, progress, save  # noqa: E402
-from tests.benchmarks.report import write  # noqa: E402
+from tests.benchmarks.harness import Contender, Result, call, progress, save  # noqa: E402
 from tests.benchmarks.table import tables, verdicts  # noqa: E402
 
 
@@ -86,7 +85,7 @@ def main() -> None:
             ]
             print(tables(results), flush=True)
             kept = save(results, options.out / "benchmarks.json")
-            write(kept, options.out)
+            call([sys.executable, "-m", "tests.benchmarks.report", str(options.out.resolve())], TOP)
     print(verdicts(kept))
 
 

@@ -247,10 +247,11 @@ DOIT = {
     """,
 }
 
-# Values instead of files: what the cold cases build. With -n 2, doit loses the values that `getargs` should hand on, so
-# its last task adds up nothing.
+# Values instead of files: what the cold cases build.
 DOIT_VALUES = {
     "fan": """
+        from doit.tools import run_once
+
         N = {n}
         DOIT_CONFIG = {{"verbosity": 0}}
 
@@ -259,17 +260,17 @@ DOIT_VALUES = {
             return {{"value": number / 2}}
 
 
-        def total():
-            return {{"sum": 0}}
+        def total(values):
+            return {{"sum": sum(values.values())}}
 
 
         def task_half():
             for number in range(N):
-                yield {{"name": str(number), "actions": [(half, [number])], "uptodate": [True]}}
+                yield {{"name": str(number), "actions": [(half, [number])], "uptodate": [run_once]}}
 
 
         def task_total():
-            return {{"actions": [total], "task_dep": ["half"], "uptodate": [True]}}
+            return {{"actions": [total], "getargs": {{"values": ("half", "value")}}, "uptodate": [run_once]}}
     """,
 }
 

@@ -1,14 +1,19 @@
-"""Writes docs/benchmarks.md: what stands between its marks is made of the results, the rest is written by hand."""
+"""Writes docs/benchmarks.md: what stands between its marks is made of the results, the rest is written by hand.
+
+`python -m tests.benchmarks.report DIR` does so for the results in ``DIR/benchmarks.json``. It is a process of its own,
+since what matplotlib takes would count as the least peak memory of whatever the measuring process starts after it.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks import peers
-from tests.benchmarks.harness import Result
+from tests.benchmarks.harness import Result, load
 from tests.benchmarks.plot import draw
 from tests.benchmarks.table import tables, verdicts
 
@@ -49,3 +54,7 @@ def _processor() -> str:
         return ""
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, "")
+
+
+if __name__ == "__main__":
+    write(load(Path(sys.argv[1], "benchmarks.json")), Path(sys.argv[1]))
