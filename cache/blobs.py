@@ -94,7 +94,7 @@ class BlobStore:
     def put_bytes(self, data: bytes | memoryview) -> str:
         """Keep some bytes; return their digest."""
         digest = str(xxhash.xxh3_128_hexdigest(data))
-        if not self._refresh(digest, len(data)):
+        if not self.refresh(digest, len(data)):
             self.put_with(lambda file: file.write(data))
         return digest
 
@@ -106,7 +106,7 @@ class BlobStore:
         with open(path, "rb", buffering=0) as source:
             # Reading twice is cheaper than writing once what is there already.
             digest, size = hash_descriptor(source.fileno())
-            if self._refresh(digest, size):
+            if self.refresh(digest, size):
                 return digest, size
 
             def fill(blob: BinaryIO) -> None:
@@ -266,14 +266,14 @@ class BlobStore:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 digest, size = hash_descriptor(descriptor)
                 os.fchmod(descriptor, 0o444)
-            if not self._refresh(digest, size):
+            if not self.refresh(digest, size):
                 _put(beside, place_of(place, digest))
             return digest, size
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
 
-    def _refresh(self, digest: str, size: int) -> bool:
+    def refresh(self, digest: str, size: int) -> bool:
         """Whether the blob is there; it is made young, so that gc spares it for a while."""
         path = self.path(digest)
         try:

@@ -227,7 +227,9 @@ class Launcher:
             datum._pointer = os.path.join(self.places.root, datum.pointer)
 
     def _source(self, name: str, datum: AbstractDatum) -> Output:
-        if datum not in self._sources:
+        kept = self._sources.get(datum)
+        # No record names it, so that a `gc` beside a long run takes it once it is old.
+        if kept is None or (kept.inline is None and not self.cache.blobs.refresh(kept.content, kept.size)):
             storer = Storer(self.cache.blobs, self.places, pickles=False)
             self._sources[datum] = storer.value(f"input {name!r}", datum.pointer)
         return self._sources[datum]

@@ -234,3 +234,31 @@ def _until(is_so, seconds: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_tidying_spares_a_value_that_no_record_names_yet(project):
+    """A source's value is in the store for the tasks to come, however long ago it was put there."""
+    project.write(
+        "pipeline.py",
+        """
+        import os, subprocess, sys
+        from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+        def first(big):
+            for folder, _, names in os.walk(".dagger/v1/blobs"):
+                for name in names:
+                    os.utime(os.path.join(folder, name), (0, 0))
+            subprocess.run([sys.executable, "-m", "dagger", "cache", "gc"], check=True)
+            return {"x": len(big)}
+
+        def second(big, x):
+            return {"x": len(big) + x}
+
+        big = MemoryDatum(pointer=list(range(9000)))
+        one = FunctionTask("one", first, {"big": big}, {"x": None})
+        two = FunctionTask("two", second, {"big": big, "x": one["x"]}, {"x": None})
+        WorkflowManager(two, undeclared="ignore").run()
+        print(two["x"].pointer)
+        """,
+    )
+    assert project.run("pipeline.py").stdout.strip() == "18000"
