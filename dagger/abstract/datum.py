@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from dagger.abstract.states import DATUM_TRANSITIONS, DatumState, checked_move
-from dagger.errors import PointerError
+from dagger.errors import DeclarationError, PointerError
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask
@@ -48,6 +48,7 @@ class AbstractDatum(ABC):
         parents: The tasks that make it: none for a source, one for an output.
 
     Raises:
+        TypeError: `parent` is no task; most often a pointer that was given without its name.
         ValueError: The pointer is badly formed.
     """
 
@@ -57,7 +58,7 @@ class AbstractDatum(ABC):
         self._state = DatumState.EMPTY
         self._pointer: Any = NOTHING
         self._known_quickhash: Hashable = None
-        self.parents = [] if parent is None else [parent]
+        self.parents = [] if parent is None else [_checked_parent(parent, self)]
         if pointer is not NOTHING:
             self.populate(pointer)
             self.verify_available()
@@ -193,6 +194,15 @@ class AbstractDatum(ABC):
     def __repr__(self) -> str:
         pointer = "" if self._pointer is NOTHING else f" {shown_pointer(self._pointer)}"
         return f"<{type(self).__name__} {self.state.name}{pointer}>"
+
+
+def _checked_parent(parent: AbstractTask, datum: AbstractDatum) -> AbstractTask:
+    from dagger.abstract.task import AbstractTask
+
+    if isinstance(parent, AbstractTask):
+        return parent
+    kind, shown = type(datum).__name__, shown_pointer(parent)
+    raise DeclarationError(f"{kind}: the parent is a task, not {shown}; give a pointer by name: {kind}(pointer=...)")
 
 
 def shown_pointer(pointer: object) -> str:

@@ -150,3 +150,11 @@ def test_quickhash_of_what_came_again(toys: SimpleNamespace) -> None:
     box._pointer = 3
     assert box.verify_available()
     assert box.quickhash == hash("3")
+
+
+def test_a_pointer_as_the_parent(toys: SimpleNamespace) -> None:
+    """A pointer that was given without its name is refused, with the way out."""
+    with pytest.raises(
+        TypeError, match=r"parent is a task, not 'a\.txt'; give a pointer by name: Box\(pointer=\.\.\.\)"
+    ):
+        toys.Box("a.txt")
