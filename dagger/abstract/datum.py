@@ -94,9 +94,9 @@ class AbstractDatum(ABC):
     @state.setter
     def state(self, new: DatumState) -> None:
         self._state = checked_move(DATUM_TRANSITIONS, self._state, new)
-        if self._state is not DatumState.AVAILABLE:
+        if new is not DatumState.AVAILABLE:
             self._known_quickhash = None
-        if self._state is DatumState.EMPTY:
+        if new is DatumState.EMPTY:
             self._pointer = NOTHING
 
     @property
@@ -159,13 +159,14 @@ class AbstractDatum(ABC):
         Raises:
             ValueError: It is badly formed; the datum is EMPTY then.
         """
-        shown, cause = shown_pointer(self._pointer), None
+        pointer, cause = self._pointer, None
         try:
             if self._validate_format_logic():
                 return
         except Exception as error:  # a check that stumbles over a pointer has found it badly formed
             cause = error
         self.state = DatumState.EMPTY
+        shown = shown_pointer(pointer)
         why = "" if cause is None else f" ({type(cause).__name__}: {cause})"
         raise PointerError(f"{type(self).__name__}: badly formed pointer {shown}{why}") from cause
 

@@ -39,7 +39,7 @@ def checked_identifier(identifier: object) -> str:
 
 def checked_data(identifier: str, what: str, data: object) -> dict[str, AbstractDatum]:
     """Return a copy of a mapping of name to datum. `what` it is: input or output."""
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise _wrong(identifier, f"its {what}s are", data, "a dict of name to datum")
     for name, datum in data.items():
         if not isinstance(name, str):

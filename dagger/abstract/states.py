@@ -71,7 +71,7 @@ def checked_move(table: Mapping[State, frozenset[State]], old: State, new: objec
         StateError: There is no such move.
     """
     kind = type(old)
-    if isinstance(new, kind) and (new is old or new in table[old]):
+    if new is old or (type(new) is kind and new in table[old]):
         return new
     wanted = new.name if isinstance(new, IntEnum) else repr(new)
     raise StateError(f"Invalid {kind.__name__} transition: {old.name} → {wanted}")

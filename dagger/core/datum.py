@@ -18,7 +18,8 @@ from dagger.cache.files import StatIndex
 from dagger.core.session import NotComputed, current
 from dagger.errors import DamagedError, DeclarationError, PointerError
 
-_PLAIN_PATH = re.compile(r"[\w@%+=:,./-]{1,250}\Z")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
+_LONGEST_PLAIN_PATH = 250
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -118,7 +119,9 @@ class FileDatum(AbstractDatum):
 
     def populate(self, pointer: Any) -> None:
         """Set the path; it is kept as a str."""
-        super().populate(os.fspath(pointer) if isinstance(pointer, os.PathLike) else pointer)
+        super().populate(
+            pointer if type(pointer) is str or not isinstance(pointer, os.PathLike) else os.fspath(pointer)
+        )
 
     @property
     def location(self) -> str:
@@ -160,7 +163,7 @@ def is_path(value: object) -> bool:
     """Tell whether a value can be the path of a file on this platform."""
     if not isinstance(value, str):
         return False
-    if _PLAIN_PATH.match(value):
+    if 0 < len(value) <= _LONGEST_PLAIN_PATH and not _NOT_PLAIN.search(value):
         return True
     from pathvalidate import is_valid_filepath
 

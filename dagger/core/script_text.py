@@ -1,9 +1,8 @@
 """A script's text: its placeholders, and how paths are put in so that no name is ever executed.
 
-`ScriptTask` holds the dedented text, `checks` asks for its `placeholders` before anything runs, and
-`render` fills them in. Where each one stands is told by `dagger.core.shell_lexer`; a path then goes in
-as it is when it is plain, and quoted for its place when it is not. Where the place cannot be told, only
-a plain path goes in.
+`checks` asks for a script's `placeholders` before anything runs, and `render` fills them in. Where each
+one stands is told by `dagger.core.shell_lexer`; a path then goes in as it is when it is plain, and
+quoted for its place when it is not. Where the place cannot be told, only a plain path goes in.
 
 Passing paths in variables (``"$input"``) was weighed: an exported function or a here-document for
 another shell would find them unset, and what runs would not be what one reads.
@@ -29,36 +28,6 @@ _MARK = "\0"
 _SUSPECT = re.compile(r"(?:[$\\]\w*|\$\{|<<-?[ \t]*\S*)\0")
 _DOUBLE = re.compile(r'[\\"$`]')
 _RESERVED = re.compile(r"case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while")
-
-
-def dedent_script(script: str) -> str:
-    """Returns a script without its common margin, nor empty lines around it; it ends with one newline.
-
-    This is the text that counts in a key, and that runs.
-    """
-    lines = script.split("\n")
-    margin: str | None = None
-    for line in lines:
-        if line.strip():
-            indent = line[: len(line) - len(line.lstrip(" \t"))]
-            margin = indent if margin is None else _common(margin, indent)
-    width = len(margin or "")
-    # An empty line may hold a part of the margin; spaces beyond it may be data, as in a quoted text.
-    cut = [line[width:] if line.strip() else line[len(_common(line, margin or "")) :] for line in lines]
-    while cut and not cut[0].strip():
-        del cut[0]
-    while cut and not cut[-1].strip():
-        del cut[-1]
-    return "\n".join(cut) + "\n"
-
-
-def _common(one: str, other: str) -> str:
-    length = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        length += 1
-    return one[:length]
 
 
 def placeholders(script: str) -> frozenset[str]:

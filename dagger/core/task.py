@@ -15,6 +15,7 @@ from typing import Any
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.core import converters as converters  # registers what the core data convert to
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file
+from dagger.core.dedent import dedent_script
 from dagger.errors import DeclarationError, TaskError
 
 Inputs = Mapping[str, AbstractDatum]
@@ -125,8 +126,6 @@ class ScriptTask(AbstractTask):
         tools: Iterable[str] = (),
         **options: Any,
     ) -> None:
-        from dagger.core.script_text import dedent_script
-
         if not isinstance(script, str):
             raise DeclarationError(f"task {identifier!r}: the script is a {type(script).__name__}, not text")
         self.script = dedent_script(script)
@@ -291,6 +290,8 @@ def _listed(names: Iterable[object]) -> str:
 
 
 def _names(identifier: str, what: str, names: Iterable[str]) -> tuple[str, ...]:
+    if names == ():
+        return ()
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names, not a {type(names).__name__}")
     names = tuple(names)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from dagger.core.script_text import dedent_script, placeholders, render, stands_alone
+from dagger.core.dedent import dedent_script
+from dagger.core.script_text import placeholders, render, stands_alone
 from dagger.errors import RefusedError
 
 SHELLS = [shell for shell in ("bash", "dash") if shutil.which(shell)]
