@@ -5,8 +5,7 @@ bytes to the blobs; nothing in here knows what a task is.
 
 Rows, by the beginning of their names: ``record:<key>`` (all records of a key, newest first),
 ``code:<fingerprint>`` and ``part:<digest>`` (what a fingerprint was made of),
-``entry:<root>:<task>``, ``journal:<root>:<path>`` and ``stats:<root>``, with roots, tasks and paths
-as digests.
+``entry:<root>:<task>`` and ``journal:<root>:<path>``, with roots, tasks and paths as digests.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from dagger.cache.files import StatIndex
 from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
+from dagger.cache.memos import read_memo, write_memo
 from dagger.cache.pending import Change, Pending
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
@@ -115,7 +115,7 @@ class Cache:
         if self._stats is None:
             place = self._layout.versioned
             self._stats = StatIndex(place if os.path.isdir(place) else None)
-            self._stats.load(self._pending.get(rows.stats_key(self.root)))
+            self._stats.load(read_memo(self._memo("stats")))
         return self._stats
 
     @property
@@ -256,7 +256,7 @@ class Cache:
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
-            self._change(rows.setting_stats(self.root, self._stats.dump()))
+            self._write_memo("stats", self._stats.dump())
         self._pending.flush()
         if not self._temporary and os.path.isdir(self.blobs.overflow):
             self._warn_unwritable("its disk has no room for some results")
@@ -317,6 +317,15 @@ class Cache:
         if repair and found:
             damage.drop(found, self._pending, self.blobs)
         return found
+
+    def _memo(self, kind: str, name: str = "") -> str:
+        return os.path.join(self._layout.memos, f"{kind}-{rows.short(self.root + name)}")
+
+    def _write_memo(self, kind: str, value: object, name: str = "") -> None:
+        try:
+            write_memo(self._memo(kind, name), value)
+        except OSError as error:
+            self._warn_unwritable(error)
 
     def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
         # Also when somebody has deleted it since.

@@ -5,8 +5,8 @@ The engine asks here for every source and every output, so an unchanged file cos
 An entry holds what a file's stat was when its content was digested. As in git's index, a stat
 proves nothing while the file is young: a change within one tick of the file system's clock leaves
 size and stamps as they are. So nothing is kept of a file whose mtime or ctime is less than two
-seconds before the file system's own now, or in the
-future: it is digested again until it is old enough.
+seconds before the file system's own now, or in the future: it is digested again until it is old
+enough.
 """
 
 from __future__ import annotations
@@ -15,29 +15,22 @@ import os
 import stat
 import time
 
-import msgspec
 import xxhash
 
 from dagger.cache.digests import digest_text
 from dagger.cache.filesystems import FileClock
-from dagger.cache.records import decode, encode
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
-from dagger.errors import CacheError, DamagedError
+from dagger.errors import CacheError
 
 _KEPT_DAYS = 90
 _DAY = 86_400
 
 
-class Seen(msgspec.Struct, array_like=True):
-    """What was known of a file when it was digested, and the last day on which somebody asked."""
-
-    size: int
-    mtime: int
-    ctime: int
-    inode: int
-    digest: str
-    day: int
+Stamps = tuple[int, int, int, int]
+"""Size, mtime_ns, ctime_ns and inode."""
+Seen = tuple[Stamps, str, int]
+"""A file's stamps when it was digested, its digest, and the last day on which somebody asked."""
 
 
 class StatIndex:
@@ -64,15 +57,27 @@ class StatIndex:
             CacheError: It is neither a file nor a directory.
         """
         path = path if path[:1] == "/" else os.path.abspath(path)
-        return self._digest_of(path, os.stat(path))
+        return self.digest_of(path, os.stat(path))
 
-    def _digest_of(self, path: str, status: os.stat_result) -> str:
+    def digest_of(self, path: str, status: os.stat_result) -> str:
+        """Return the digest of a file's content, whose stat the caller has just taken.
+
+        Args:
+            path: The file, absolute.
+            status: What `os.stat` says of it.
+
+        Raises:
+            OSError: It cannot be read.
+            CacheError: It is neither a file nor a directory.
+        """
         seen = self._seen.get(path)
-        if seen is not None and _is_same(seen, status) and self._is_old(path, status):
-            if seen.day != self._today:
-                seen.day = self._today
-                self.changed = True
-            return seen.digest
+        if seen is not None:
+            stamps, digest, day = seen
+            if stamps == _stamps(status) and self._is_old(path, status):
+                if day != self._today:
+                    self._seen[path] = stamps, digest, self._today
+                    self.changed = True
+                return digest
         if not stat.S_ISREG(status.st_mode):
             return _refuse(path, status)
         return self._digest(path)
@@ -89,7 +94,7 @@ class StatIndex:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             return digest_members(collect_members(path, self._digest_and_size))
-        return with_bit(self._digest_of(path, status), bool(status.st_mode & stat.S_IXUSR))
+        return with_bit(self.digest_of(path, status), bool(status.st_mode & stat.S_IXUSR))
 
     def note(self, path: str, digest: str, status: os.stat_result | None = None) -> None:
         """Learn a digest from somebody who has digested the file, if it can be relied on.
@@ -104,25 +109,22 @@ class StatIndex:
         path = os.path.abspath(path)
         if status is None:
             seen = self._seen.get(path)
-            if seen is not None and seen.digest != digest:
+            if seen is not None and seen[1] != digest:
                 del self._seen[path]
                 self.changed = True
         else:
             self._learn(path, digest, status, self._now(path, status))
 
-    def load(self, data: bytes | None) -> None:
-        """Take over what ``dump`` wrote; damaged bytes are passed over, at the cost of reading."""
-        if data:
-            try:
-                self._seen = decode(data, dict[str, Seen]) | self._seen
-            except DamagedError:
-                self.changed = True
+    def load(self, former: object) -> None:
+        """Take over what ``dump`` returned, unless somebody else wrote it."""
+        if isinstance(former, dict):
+            self._seen = former | self._seen
 
-    def dump(self) -> bytes:
+    def dump(self) -> dict[str, Seen]:
         """Return everything that is known, without what nobody has asked for in 90 days."""
         self.changed = False
         oldest = self._today - _KEPT_DAYS
-        return encode({path: seen for path, seen in list(self._seen.items()) if seen.day >= oldest})
+        return {path: seen for path, seen in list(self._seen.items()) if seen[2] >= oldest}
 
     def _digest_and_size(self, path: str) -> tuple[str, int]:
         return self.digest_file(path), os.stat(path).st_size
@@ -142,7 +144,7 @@ class StatIndex:
 
     def _learn(self, path: str, digest: str, status: os.stat_result, racy_since: int) -> None:
         if max(status.st_mtime_ns, status.st_ctime_ns) < racy_since:
-            self._seen[path] = Seen(*_stamps(status), digest, self._today)
+            self._seen[path] = _stamps(status), digest, self._today
             self.changed = True
         elif self._seen.pop(path, None):
             self.changed = True
@@ -182,17 +184,8 @@ def directory_listing_digest(path: str) -> str:
     return str(state.hexdigest())
 
 
-def _stamps(status: os.stat_result) -> tuple[int, int, int, int]:
+def _stamps(status: os.stat_result) -> Stamps:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _is_same(seen: Seen, status: os.stat_result) -> bool:
-    return (
-        seen.mtime == status.st_mtime_ns
-        and seen.size == status.st_size
-        and seen.ctime == status.st_ctime_ns
-        and seen.inode == status.st_ino
-    )
 
 
 def _refuse(path: str, status: os.stat_result) -> str:

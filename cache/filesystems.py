@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 
 NETWORK_KINDS = frozenset(
@@ -137,9 +136,14 @@ class FileClock:
         return os.fstat(self._descriptor).st_mtime_ns
 
     def _open(self) -> int:
+        name = os.path.join(self._directory or "", f"clock-{os.getpid()}-{os.urandom(4).hex()}")
         try:
-            descriptor, name = tempfile.mkstemp(prefix="clock-", dir=self._directory)
+            if self._directory is None:
+                raise FileNotFoundError
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:
+            import tempfile
+
             descriptor, name = tempfile.mkstemp(prefix="dagger-clock-")
         # An unlinked file has stamps as any other, and leaves nothing behind.
         os.unlink(name)

@@ -2,7 +2,7 @@
 
 ``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory
 per version of the format, so that an older dagger leaves a newer one's alone: ``v1/`` with
-``index/``, ``blobs/``, ``locks/``, ``logs/``, ``uses/`` and ``secret``.
+``index/``, ``blobs/``, ``locks/``, ``logs/``, ``memos/``, ``uses/`` and ``secret``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Layout:
         self.locks = os.path.join(self.versioned, "locks")
         self.uses = os.path.join(self.versioned, "uses")
         self.logs = os.path.join(self.versioned, "logs")
+        self.memos = os.path.join(self.versioned, "memos")
         self.saved = os.path.join(directory, "saved")
         self.secret = os.path.join(self.versioned, "secret")
 

@@ -1,17 +1,17 @@
 """What is remembered of a task, and how it is turned into bytes and back.
 
-Sits between the engine, which fills these structs, and the index, which keeps their bytes. Every
+Sits between the engine, which fills these tuples, and the index, which keeps their bytes. Every
 row is ``format (1 byte), flags (1 byte), checksum of the rest (16 bytes), MessagePack``: a flipped
-bit anywhere is noticed here and costs a rerun, never a wrong result.
+bit anywhere is noticed here and costs a rerun, never a wrong result. A run with nothing to do reads
+no row, and so does without msgspec, whose import takes as long as that of all the rest.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import msgspec
 import xxhash
 
 from dagger.errors import DamagedError
@@ -28,7 +28,7 @@ _ESCAPED = 1
 _T = TypeVar("_T")
 
 
-class Read(msgspec.Struct, frozen=True, array_like=True):
+class Read(NamedTuple):
     """Something that a task was seen to read without declaring it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Read(msgspec.Struct, frozen=True, array_like=True):
     digest: str
 
 
-class Member(msgspec.Struct, frozen=True, array_like=True):
+class Member(NamedTuple):
     """One entry of a directory or of a set of files.
 
     Attributes:
@@ -61,7 +61,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     link: str | None = None
 
 
-class Output(msgspec.Struct, frozen=True, array_like=True):
+class Output(NamedTuple):
     """What a task made under one of its outputs' names.
 
     Attributes:
@@ -88,7 +88,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     classes: tuple[str, ...] = ()
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(NamedTuple):
     """What is remembered of one finished task.
 
     Attributes:
@@ -124,7 +124,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     made_by: int = FORMAT
 
 
-class Reason(msgspec.Struct, frozen=True, array_like=True):
+class Reason(NamedTuple):
     """One reason why a task ran or did not: what changed, from what, to what."""
 
     code: str
@@ -133,7 +133,7 @@ class Reason(msgspec.Struct, frozen=True, array_like=True):
     after: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(NamedTuple):
     """What a task of a root last did; there is one per root and task.
 
     Attributes:
@@ -159,6 +159,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 def encode(value: object) -> bytes:
     """Turn a struct, or plain lists, dicts and tuples of simple values, into checked bytes."""
+    import msgspec
+
     flags = 0
     try:
         body = msgspec.msgpack.encode(value)
@@ -177,6 +179,8 @@ def decode(data: bytes, type_: type[_T]) -> _T:
     Raises:
         DamagedError: The bytes are not what ``encode`` wrote, or another format wrote them.
     """
+    import msgspec
+
     if len(data) < _HEADER or data[0] != FORMAT:
         raise DamagedError("a row of the cache was not written by this version of its format")
     body = memoryview(data)[_HEADER:]

@@ -8,9 +8,8 @@ anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import msgspec
 import xxhash
 
 from dagger.cache.pending import Change
@@ -25,13 +24,12 @@ CODE = "code:"
 PART = "part:"
 ENTRY = "entry:"
 JOURNAL = "journal:"
-STATS = "stats:"
 
 _HISTORY = 100
 _T = TypeVar("_T")
 
 
-class StoredPart(msgspec.Struct, frozen=True, array_like=True):
+class StoredPart(NamedTuple):
     """One part of a fingerprint: its name, kind, digest and source text."""
 
     name: str
@@ -40,28 +38,28 @@ class StoredPart(msgspec.Struct, frozen=True, array_like=True):
     source: str
 
 
-class StoredCode(msgspec.Struct, frozen=True, array_like=True):
+class StoredCode(NamedTuple):
     """What a fingerprint was made of: its parts by name, and distributions with their versions."""
 
     parts: tuple[StoredPart, ...]
     distributions: tuple[tuple[str, str], ...]
 
 
-class EntryRow(msgspec.Struct, frozen=True, array_like=True):
+class EntryRow(NamedTuple):
     """An entry and the task that it is of."""
 
     task: str
     entry: Entry
 
 
-class JournalRow(msgspec.Struct, frozen=True, array_like=True):
+class JournalRow(NamedTuple):
     """A file that tasks made: its path, and the digests of what they made, the latest last."""
 
     path: str
     digests: tuple[str, ...]
 
 
-class _CodeRow(msgspec.Struct, frozen=True, array_like=True):
+class _CodeRow(NamedTuple):
     parts: tuple[str, ...]
     distributions: tuple[tuple[str, str], ...]
 
@@ -94,11 +92,6 @@ def journal_key(root: str, path: str) -> str:
 def journal_prefix(root: str) -> str:
     """Name what the journal of a root has in common."""
     return f"{JOURNAL}{short(root)}:"
-
-
-def stats_key(root: str) -> str:
-    """Name the row of a root's stat index."""
-    return STATS + short(root)
 
 
 def read_records(row: bytes | None, key: str) -> list[Record]:
@@ -197,11 +190,6 @@ def read_journal(row: bytes | None) -> JournalRow | None:
     """Read what tasks made at a path."""
     found = _read(row, JournalRow)
     return found if found is not None and found.digests else None
-
-
-def setting_stats(root: str, data: bytes) -> Iterator[tuple[str, Change]]:
-    """Replace a root's stat index."""
-    yield stats_key(root), _setting(data)
 
 
 def damage_in(key: str, row: bytes) -> str:

@@ -11,8 +11,6 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec.structs import replace
-
 from dagger.abstract import AbstractDatum, DatumList
 from dagger.cache.blobs import BlobStore
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
@@ -134,7 +132,7 @@ class Storer:
         path = str(datum.pointer)
         classes = dump_pickle(value, self.places.absolute(path), name=name)
         kept = self._file(name, path)
-        return replace(kept, value=meaning(value), classes=tuple(sorted(classes)))
+        return kept._replace(value=meaning(value), classes=tuple(sorted(classes)))
 
     def _glob(self, name: str, datum: FileGlob) -> Output:
         found = matches(datum.pattern, self.places.root)

@@ -74,7 +74,7 @@ class Workspace:
                 stat.S_ISREG(status.st_mode)
                 and status.st_size == member.size
                 and bool(status.st_mode & stat.S_IXUSR) == member.executable
-                and self.cache.stats.digest_file(full) == member.digest
+                and self.cache.stats.digest_of(full, status) == member.digest
             )
         except OSError:
             return False

@@ -46,6 +46,7 @@ records = st.builds(
     outputs=st.lists(nested, max_size=2).map(tuple),
     started=st.floats(allow_nan=False),
     seconds=st.floats(allow_nan=False),
+    made_by=st.integers(0, 2**63 - 1),
     log=texts,
     reason=texts,
 )
