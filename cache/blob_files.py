@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 
@@ -97,6 +96,8 @@ def damage_of(digest: str, path: str) -> str:
 
 def remove_whatever(path: str) -> None:
     """Remove what is in the place of a file of ours, a directory with all that is in it."""
+    import shutil
+
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     else:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import BinaryIO
 
 import xxhash
@@ -59,8 +58,14 @@ class BlobStore:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = os.path.abspath(directory)
+
+    @cached_property
+    def overflow(self) -> str:
+        """The directory, in this session's own temporary one, that stands in where this one cannot be written."""
+        import tempfile
+
         named = xxhash.xxh3_64_hexdigest(os.fsencode(self.directory))
-        self.overflow = os.path.join(tempfile.gettempdir(), f"dagger-{os.getuid()}-{named}")
+        return os.path.join(tempfile.gettempdir(), f"dagger-{os.getuid()}-{named}")
 
     def __reduce__(self) -> tuple[type[BlobStore], tuple[str]]:
         return BlobStore, (self.directory,)
@@ -110,6 +115,8 @@ class BlobStore:
                 return digest, size
 
             def fill(blob: BinaryIO) -> None:
+                import shutil
+
                 source.seek(0)
                 if not clone(source.fileno(), blob.fileno()):
                     shutil.copyfileobj(source, blob, CHUNK)
@@ -118,9 +125,12 @@ class BlobStore:
 
     def put_stream(self, file: BinaryIO) -> tuple[str, int]:
         """Keep what a file holds from its present position on; return its digest and size."""
+        import shutil
+
         start = file.tell()
 
         def fill(blob: BinaryIO) -> None:
+
             file.seek(start)
             shutil.copyfileobj(file, blob, CHUNK)
 
@@ -206,6 +216,9 @@ class BlobStore:
             DamagedError: As for ``read``, or a member leads out of the directory; nothing was
                 replaced.
         """
+        import shutil
+        import tempfile
+
         destination = os.path.abspath(destination)
         folder = os.path.dirname(destination)
         os.makedirs(folder, exist_ok=True)
@@ -244,6 +257,8 @@ class BlobStore:
 
     def remove_overflow(self) -> None:
         """Delete what went to the temporary folder while the store could not be written."""
+        import shutil
+
         if is_private(self.overflow):
             shutil.rmtree(self.overflow, ignore_errors=True)
 
@@ -258,6 +273,8 @@ class BlobStore:
         return scratch
 
     def _publish(self, place: str, scratch: str, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
+        import tempfile
+
         descriptor, beside = tempfile.mkstemp(dir=scratch)
         try:
             with open(descriptor, "w+b") as raw:

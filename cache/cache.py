@@ -13,8 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -26,7 +24,7 @@ from dagger.cache.files import StatIndex
 from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
-from dagger.cache.memos import read_memo, write_memo
+from dagger.cache.memos import drop_memos, read_memo, write_memo
 from dagger.cache.pending import Change, Pending
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
@@ -106,6 +104,8 @@ class Cache:
     @classmethod
     def in_memory(cls, *, root: str | os.PathLike[str] | None = None) -> Cache:
         """Return a cache that is gone when it is closed; its blobs are in a temporary directory."""
+        import tempfile
+
         layout = Layout(tempfile.mkdtemp(prefix="dagger-"))
         return cls(layout, os.path.abspath(root or os.getcwd()), MemoryIndex(), temporary=True)
 
@@ -115,7 +115,7 @@ class Cache:
         if self._stats is None:
             place = self._layout.versioned
             self._stats = StatIndex(place if os.path.isdir(place) else None)
-            self._stats.load(read_memo(self._memo("stats")))
+            self._stats.load(self.memo("stats"))
         return self._stats
 
     @property
@@ -247,6 +247,21 @@ class Cache:
                 self._warn_unwritable(error)
         return move_beside(path)
 
+    def memo(self, kind: str, name: str = "") -> object:
+        """Return what was remembered for the root to spare work; None where there is nothing, or nothing whole."""
+        return read_memo(self._memo_path(kind, name))
+
+    def set_memo(self, kind: str, value: object, name: str = "") -> None:
+        """Remember something that can be made again: plain tuples, lists, dicts, texts, bytes and numbers."""
+        try:
+            write_memo(self._memo_path(kind, name), value)
+        except OSError as error:
+            self._warn_unwritable(error)
+
+    def drop_memos(self, kind: str, *, every_root: bool = False) -> None:
+        """Forget all memos of a kind, of this root or of every root."""
+        drop_memos(self._layout.memos, f"{kind}-" if every_root else f"{kind}-{rows.short(self.root)}-")
+
     def commit(self) -> None:
         """Write the records and other rows that wait, so that other processes see them."""
         self._pending.flush()
@@ -256,13 +271,15 @@ class Cache:
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
-            self._write_memo("stats", self._stats.dump())
+            self.set_memo("stats", self._stats.dump())
         self._pending.flush()
         if not self._temporary and os.path.isdir(self.blobs.overflow):
             self._warn_unwritable("its disk has no room for some results")
 
     def close(self) -> None:
         """Write what waits and let go of all files; one that is in memory ends here."""
+        import shutil
+
         if self._process != os.getpid():
             return
         self.flush()
@@ -318,14 +335,8 @@ class Cache:
             damage.drop(found, self._pending, self.blobs)
         return found
 
-    def _memo(self, kind: str, name: str = "") -> str:
-        return os.path.join(self._layout.memos, f"{kind}-{rows.short(self.root + name)}")
-
-    def _write_memo(self, kind: str, value: object, name: str = "") -> None:
-        try:
-            write_memo(self._memo(kind, name), value)
-        except OSError as error:
-            self._warn_unwritable(error)
+    def _memo_path(self, kind: str, name: str = "") -> str:
+        return os.path.join(self._layout.memos, f"{kind}-{rows.short(self.root)}-{rows.short(name)}")
 
     def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
         # Also when somebody has deleted it since.

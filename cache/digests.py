@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xxhash import xxh3_128_hexdigest
 
-from dagger.cache import digest_kinds
-from dagger.cache.digest_cycles import resolve_cycle
 from dagger.cache.digest_encoding import LEAVES, Branch, seal, text
-from dagger.cache.digest_kinds import Code
 from dagger.errors import UndigestibleError
+
+if TYPE_CHECKING:
+    from dagger.cache.digest_kinds import Code
 
 Digest = str
 _T = TypeVar("_T")
@@ -81,6 +81,8 @@ def register_digest(kind: type[_T], digest: Callable[[_T], Any]) -> None:
         kind: The type.
         digest: Gets the value.
     """
+    from dagger.cache import digest_kinds
+
     digest_kinds.register(kind, digest)
 
 
@@ -108,8 +110,12 @@ class _Walk:
     """
 
     def __init__(self, path: str, code: Code) -> None:
+        # Not at the top: who digests plain values alone, as most runs do, needs none of the other kinds.
+        from dagger.cache.digest_kinds import open_value
+
         self._path = path
         self._code = code
+        self._open_value = open_value
         self.kinds: set[type] = set()
         self._known: dict[int, tuple[bytes, object]] = {}
         self._open: dict[int, Branch] = {}
@@ -149,7 +155,7 @@ class _Walk:
                     branch.low = min(branch.low, target.index)
                     continue
                 self.kinds.add(type(child))
-                opened = digest_kinds.open_value(child, self._code)
+                opened = self._open_value(child, self._code)
                 shared = sys.getrefcount(child) > _ONE_HOLDER
                 if isinstance(opened, Branch):
                     opened.shared = shared
@@ -188,6 +194,8 @@ class _Walk:
             parent.parts.append(encoding)
 
     def _close_cycle(self, root: Branch) -> bytes:
+        from dagger.cache.digest_cycles import resolve_cycle
+
         component = self._trail[root.index :]
         del self._trail[root.index :]
         encodings = resolve_cycle(component)

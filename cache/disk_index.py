@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -155,6 +153,8 @@ class DiskIndex:
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""
+        import shutil
+
         with self._lock:
             reader, self._reader = self._reader, None
             store, self._store = self._store, None
@@ -240,6 +240,8 @@ class DiskIndex:
             return self._store
 
     def _plain_directory(self) -> str:
+        import tempfile
+
         if os.path.expandvars(self.directory) == self.directory:
             return self.directory
         self._link = os.path.join(tempfile.mkdtemp(prefix="dagger-index-"), "index")

@@ -72,8 +72,11 @@ class StatIndex:
         """
         seen = self._seen.get(path)
         if seen is not None:
+            # The stamps must lie before what was racy when the clock was last read: a clock that was set back since the
+            # entry was made shows here. An old reading errs on the safe side.
             stamps, digest, day = seen
-            if stamps == _stamps(status) and self._is_old(path, status):
+            racy_since = self._racy_since.get(status.st_dev) or self._now(path, status)
+            if stamps == _stamps(status) and stamps[1] < racy_since and stamps[2] < racy_since:
                 if day != self._today:
                     self._seen[path] = stamps, digest, self._today
                     self.changed = True
@@ -148,17 +151,6 @@ class StatIndex:
             self.changed = True
         elif self._seen.pop(path, None):
             self.changed = True
-
-    def _is_old(self, path: str, status: os.stat_result) -> bool:
-        """Whether the stamps lie before what was racy when the clock was last read.
-
-        A clock that was set back since the entry was made shows here. An old reading errs on the
-        safe side.
-        """
-        racy_since = self._racy_since.get(status.st_dev)
-        if racy_since is None:
-            racy_since = self._now(path, status)
-        return max(status.st_mtime_ns, status.st_ctime_ns) < racy_since
 
     def _now(self, path: str, status: os.stat_result) -> int:
         racy_since = self._clock.racy_since(path, status.st_dev)

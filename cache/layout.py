@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable
 
@@ -93,6 +92,8 @@ class Layout:
         Raises:
             OSError: There is none and it cannot be written.
         """
+        import shutil
+
         if secret := self._read_secret():
             return secret
         self.create()

@@ -50,3 +50,11 @@ def write_memo(path: str, value: object) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def drop_memos(directory: str, prefix: str) -> None:
+    """Remove the memos whose names begin with `prefix`."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if entry.name.startswith(prefix):
+                os.unlink(entry.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 
 from dagger.cache.blob_files import remove_whatever
@@ -34,6 +33,8 @@ def move_to_saved(saved: str, path: str, root: str) -> str:
 
 def _move_over(path: str, target: str) -> None:
     """Move to another file system: copied whole before the original goes."""
+    import shutil
+
     try:
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.copytree(path, target, symlinks=True)

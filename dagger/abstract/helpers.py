@@ -72,10 +72,19 @@ def topological_order(end_tasks: Tasks) -> list[AbstractTask]:
     Raises:
         RefusedError: There is a cycle; the message prints it whole.
     """
-    order, cycle = _walk(end_tasks)
+    return list(ordered_graph(end_tasks))
+
+
+def ordered_graph(end_tasks: Tasks) -> dict[AbstractTask, list[AbstractTask]]:
+    """Return what each task needs directly, for the end tasks and all that they need, in topological order.
+
+    Raises:
+        RefusedError: There is a cycle; the message prints it whole.
+    """
+    graph, cycle = _walk(end_tasks)
     if cycle is not None:
         raise RefusedError(cycle_message(cycle))
-    return order
+    return graph
 
 
 def cycle_message(cycle: list[AbstractTask]) -> str:
@@ -84,26 +93,32 @@ def cycle_message(cycle: list[AbstractTask]) -> str:
     return f"the workflow has a cycle, each task needs the one before it: {whole}"
 
 
-def _walk(end_tasks: Tasks) -> tuple[list[AbstractTask], list[AbstractTask] | None]:
-    """Go depth first, upstream first; return the order so far and the first cycle met."""
-    order: dict[AbstractTask, None] = {}
+def _walk(end_tasks: Tasks) -> tuple[dict[AbstractTask, list[AbstractTask]], list[AbstractTask] | None]:
+    """Go depth first, upstream first; return what was met so far, and the first cycle."""
+    graph: dict[AbstractTask, list[AbstractTask]] = {}
     for end_task in as_tasks(end_tasks):
-        if end_task in order:
+        if end_task in graph:
             continue
-        path = {end_task: None}
-        ways: list[Iterator[AbstractTask]] = [iter(end_task.upstream)]
+        path = {end_task: end_task.upstream}
+        ways: list[Iterator[AbstractTask]] = [iter(path[end_task])]
         while ways:
-            needed = next(ways[-1], None)
-            if needed is None:
+            for needed in ways[-1]:
+                if needed in graph:
+                    continue
+                if needed in path:
+                    on_path = list(path)
+                    return graph, on_path[on_path.index(needed) :][::-1]
+                above = needed.upstream
+                if above:
+                    path[needed] = above
+                    ways.append(iter(above))
+                    break
+                graph[needed] = above
+            else:
                 ways.pop()
-                order[path.popitem()[0]] = None
-            elif needed in path:
-                on_path = list(path)
-                return list(order), on_path[on_path.index(needed) :][::-1]
-            elif needed not in order:
-                path[needed] = None
-                ways.append(iter(needed.upstream))
-    return list(order), None
+                task, above = path.popitem()
+                graph[task] = above
+    return graph, None
 
 
 def resources_available(supply: Mapping[str, float], demand: Mapping[str, float]) -> bool:

@@ -36,6 +36,7 @@ class ConverterRegistry:
     def __init__(self) -> None:
         self._converters: dict[tuple[type, InputForm], Converter] = {}
         self._found: dict[tuple[type, InputForm], Converter | None] = {}
+        self._custom: dict[tuple[type, InputForm], Converter | None] = {}
 
     def register(self, datum_type: type[AbstractDatum], input_form: InputForm, fn: Converter) -> None:
         """Say what data of a type and its subclasses convert to; the last word counts.
@@ -56,6 +57,7 @@ class ConverterRegistry:
             raise DeclarationError(f"register: the converter is a {type(fn).__name__}, not callable")
         self._converters[datum_type, input_form] = fn
         self._found.clear()
+        self._custom.clear()
 
     def convert(self, datum: AbstractDatum, input_form: InputForm) -> Any:
         """Return what a datum is in a form.
@@ -86,6 +88,7 @@ class ConverterRegistry:
         finally:
             self._converters = former
             self._found.clear()
+            self._custom.clear()
 
     def custom(self) -> list[tuple[type, InputForm, Converter]]:
         """Return what people registered: each a type and a form, and the function for them.
@@ -98,12 +101,24 @@ class ConverterRegistry:
             if not (_is_ours(datum_type) and _is_ours(fn))
         ]
 
+    def custom_for(self, datum_type: type, input_form: InputForm) -> Converter | None:
+        """Return the converter of a type where a person registered it, else None."""
+        sought = datum_type, input_form
+        if sought not in self._custom:
+            cls = self._registered(datum_type, input_form)
+            fn = None if cls is None else self._converters[cls, input_form]
+            self._custom[sought] = None if _is_ours(cls) and _is_ours(fn) else fn
+        return self._custom[sought]
+
     def _find(self, datum_type: type, input_form: InputForm) -> Converter | None:
         sought = datum_type, input_form
         if sought not in self._found:
-            candidates = (self._converters.get((cls, input_form)) for cls in datum_type.__mro__)
-            self._found[sought] = next((fn for fn in candidates if fn is not None), None)
+            cls = self._registered(datum_type, input_form)
+            self._found[sought] = None if cls is None else self._converters[cls, input_form]
         return self._found[sought]
+
+    def _registered(self, datum_type: type, input_form: InputForm) -> type | None:
+        return next((cls for cls in datum_type.__mro__ if (cls, input_form) in self._converters), None)
 
 
 def _is_ours(thing: object) -> bool:

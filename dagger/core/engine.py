@@ -14,23 +14,21 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from dagger.abstract import AbstractDatum, TaskState
-from dagger.cache import Cache
-from dagger.cache.records import Entry, Output, Reason, Record
+from dagger.abstract import TaskState
+from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, measure
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome
 from dagger.core.launching import Launcher
-from dagger.core.lookup import Lookup, Mend
-from dagger.core.manifest import Walker, type_name
-from dagger.core.places import Places
+from dagger.core.lookup import Lookup
+from dagger.core.manifest import type_name
 from dagger.core.pool import Shells, WorkerLost, Workers
 from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
+from dagger.core.recall import Known
 from dagger.core.report import Failure, RunReport, TaskReport
-from dagger.core.workspace import Workspace, leaves
 from dagger.errors import CacheError, DaggerError, DamagedError
 
 if TYPE_CHECKING:
@@ -80,35 +78,34 @@ class Engine:
     """Runs slots to their end.
 
     Args:
-        slots: In topological order. Those whose task is COMPLETE are taken as they are.
-        cache: The store.
-        places: Where paths lead.
+        slots: In topological order. Those whose task is COMPLETE, or that are known, are taken as they are.
+        lookup: Knows what is known; what this run makes is added to what it takes outputs to be worth.
         options: How.
-        made: What the outputs of former runs are worth; this run's are added.
         tell: Hears every event.
-        mend: Makes the value of a datum again whose blob is gone.
+
+    Attributes:
+        healed: Whether a task was run again after others had used what it made.
     """
 
     def __init__(
         self,
         slots: Sequence[Slot],
-        cache: Cache,
-        places: Places,
+        lookup: Lookup,
         options: Options,
-        made: dict[AbstractDatum, Output],
         tell: Callable[[Event], None],
-        mend: Mend,
     ) -> None:
         self.slots = slots
-        self.cache = cache
-        self.places = places
+        self.cache = cache = lookup.cache
+        self.places = places = lookup.places
         self.options = options
-        self.made = made
+        self.made = made = lookup.walker.made
         self.tell = tell
         self.report = RunReport()
-        walker = Walker(cache, places, made)
-        self._workspace = Workspace(cache, places, self._note)
-        self._lookup = Lookup(cache, places, walker, self._workspace, mend)
+        self.healed = False
+        self._lookup = lookup
+        self._workspace = lookup.workspace
+        self._workspace.tell = self._note
+        walker = lookup.walker
         self._inspector = Inspector(slots, places, walker, made)
         self._presence = cache.presence()
         self._workers = Workers(options.jobs, options.executor, options.executor_kwargs, self._presence)
@@ -200,7 +197,7 @@ class Engine:
 
     def _look_up(self, slot: Slot) -> None:
         """Settle a slot from what is known, or make it ready to be launched."""
-        if slot.task.state is TaskState.COMPLETE:
+        if slot.known or slot.task.state is TaskState.COMPLETE:
             self._settle(slot, out.UP_TO_DATE)
             return
         if any(above.report and above.report.outcome in _UNCERTAIN for above in slot.upstream):
@@ -216,10 +213,10 @@ class Engine:
         if found.record is None:
             self._must_run(slot)
         elif self.options.dry_run:
-            self._take(slot, found.record.outputs)
+            self._lookup.take(slot.task, found.record.outputs)
             self._settle(slot, out.WILL_RESTORE if found.missing else out.UP_TO_DATE)
         elif not found.missing:
-            self._take(slot, found.record.outputs)
+            self._know(slot, found.record.outputs, found.record.reads)
             self._settle(slot, out.UP_TO_DATE)
         elif not self._lock(slot):
             self._delay(slot, _PATIENCE)
@@ -246,14 +243,23 @@ class Engine:
         except (OSError, DaggerError) as error:
             self._fail(slot, Failure(type(error).__name__, f"its outputs cannot be put back: {error}"))
             return
-        self._take(slot, record.outputs)
+        self._know(slot, record.outputs, record.reads)
         slot.seconds = record.seconds
         self._remember(slot, out.RESTORED)
         self._settle(slot, out.RESTORED)
 
-    def _dependency_rows(self, slot: Slot) -> list[tuple[str, str, str]]:
+    def _know(self, slot: Slot, outputs: Sequence[Output], reads: Sequence[Read]) -> None:
+        """Take what a record says of a task: the next run need not look for it."""
+        assert slot.manifest is not None
+        self._lookup.take(slot.task, outputs)
+        slot.known = Known(slot.manifest.outline, slot.manifest.key, tuple(outputs), tuple(reads))
+
+    def _dependency_rows(self, slot: Slot) -> list[Row]:
         """An explicit dependency counts by what it made, or by its key where it made nothing."""
-        keys = {above.task: above.manifest.key for above in slot.upstream if above.manifest}
+        if not slot.task.dependencies:
+            return []
+        facts = ((above.task, above.known or above.manifest) for above in slot.upstream)
+        keys = {task: fact.key for task, fact in facts if fact}
         rows = []
         for task in slot.task.dependencies:
             worth = [self.made[datum] for datum in task.outputs.values() if datum in self.made]
@@ -349,11 +355,12 @@ class Engine:
         changed = self._inspector.changed(slot, outcome)
         if changed:
             self._note_of(slot, f"ran while {', '.join(changed)} changed; its result is kept but not cached")
-        self._take(slot, outcome.outputs)
+        self._lookup.take(slot.task, outcome.outputs)
         for datum, output in zip(slot.task.outputs.values(), outcome.outputs, strict=True):
             self._workspace.journal(datum, output)
         if manifest.key and slot.task.cache and not changed:
             self.cache.add(self._record(slot, outcome), manifest.code)
+            self._know(slot, outcome.outputs, outcome.reads)
             self._hold(slot)
         self._remember(slot, out.RAN)
         self._settle(slot, out.RAN, outcome)
@@ -382,14 +389,6 @@ class Engine:
             log=outcome.log,
             reason="; ".join(_sentences(slot.reasons)),
         )
-
-    def _take(self, slot: Slot, outputs: Sequence[Output]) -> None:
-        """Give the task's data what they are worth and what they hold."""
-        for datum, output in zip(slot.task.outputs.values(), outputs, strict=True):
-            self._lookup.adopt(datum, output)
-            self.made[datum] = output
-            for leaf, kept in leaves(datum, output) or ():
-                self.made[leaf] = kept
 
     # Losses
 
@@ -426,10 +425,11 @@ class Engine:
     def _heal(self, slot: Slot) -> bool:
         """A value that a task took was damaged: run what made it again, then the task."""
         broken = [above for above in slot.upstream if not self._is_intact(above)]
+        self.healed = self.healed or bool(broken)
         for above in broken:
             assert above.report is not None
             self.report.tasks.remove(above.report)
-            above.report = None
+            above.report = above.known = None
             above.heals.append(slot)
             above.task.update_state(TaskState.WAITING)
             slot.waits += 1

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from dagger.core.report import RunReport, TaskReport
 
 
-@dataclass(frozen=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """A manager began. `total` is the number of tasks that it will look at."""
 
     total: int
 
 
-@dataclass(frozen=True)
-class TaskStarted:
+class TaskStarted(NamedTuple):
     """A task was launched; `reasons` say why, as sentences."""
 
     task: str
@@ -26,23 +23,20 @@ class TaskStarted:
     attempt: int
 
 
-@dataclass(frozen=True)
-class TaskEnded:
+class TaskEnded(NamedTuple):
     """A task was settled: it ran, was restored, was up to date, failed, or could not run."""
 
     report: TaskReport
 
 
-@dataclass(frozen=True)
-class Noted:
+class Noted(NamedTuple):
     """Something that a person should know, said once: an undeclared read, a task that cannot be cached."""
 
     task: str
     message: str
 
 
-@dataclass(frozen=True)
-class RunEnded:
+class RunEnded(NamedTuple):
     """A manager came to its end."""
 
     report: RunReport

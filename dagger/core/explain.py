@@ -117,8 +117,7 @@ def explain_next(session: Session, target: str) -> Explanation:
         UsageError: The dry run did not come to such a task.
     """
     for manager in session.managers:
-        engine = manager._engine
-        for slot in engine.slots if engine is not None else ():
+        for slot in manager._slots:
             if slot.report is not None and manager.is_target(slot.task, [target]):
                 return _of_slot(slot, manager.cache, manager.places.root)
     raise UsageError(f"the script ended before it came to {target!r}")

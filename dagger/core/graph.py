@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dagger.abstract import AbstractTask
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from dagger.cache.locks import Lock
     from dagger.cache.records import Reason
     from dagger.core.manifest import Manifest
+    from dagger.core.recall import Known
 
 
 class Slot:
     """A task in a run.
 
     Attributes:
+        name: The task's identifier.
         index: Its place in topological order.
         waits: How many tasks upstream are not settled.
         upstream: The tasks that it needs, and `followers` those that need it.
+        known: What is remembered of it, where it is as it was or came out well; else None.
         manifest: Its ingredients, known once everything upstream is settled.
         reasons: Why it runs.
         length: Seconds from its start to the end of the run, by remembered times.
@@ -37,9 +40,11 @@ class Slot:
         "followers",
         "heals",
         "index",
+        "known",
         "length",
         "locks",
         "manifest",
+        "name",
         "notes",
         "reasons",
         "report",
@@ -53,10 +58,12 @@ class Slot:
 
     def __init__(self, task: AbstractTask, index: int) -> None:
         self.task = task
+        self.name = task.identifier
         self.index = index
         self.waits = 0
         self.upstream: list[Slot] = []
         self.followers: list[Slot] = []
+        self.known: Known | None = None
         self.manifest: Manifest | None = None
         self.reasons: tuple[Reason, ...] = ()
         self.length = 0.0
@@ -70,11 +77,6 @@ class Slot:
         self.report: TaskReport | None = None
 
     @property
-    def name(self) -> str:
-        """The task's identifier."""
-        return self.task.identifier
-
-    @property
     def demand(self) -> tuple[tuple[str, float], ...]:
         """What it holds while it runs, in a form that can be compared."""
         return tuple(sorted(self.task.resources.items())) if self.task.resources else ()
@@ -84,19 +86,20 @@ class Slot:
         return (-self.length, self.index) < (-other.length, other.index)
 
 
-def slots_of(order: Sequence[AbstractTask]) -> list[Slot]:
+def slots_of(graph: Mapping[AbstractTask, Sequence[AbstractTask]]) -> list[Slot]:
     """Return a slot for each task.
 
     Args:
-        order: All tasks, each behind those that it needs.
+        graph: What each task needs directly, each task behind those that it needs.
     """
-    slots = {task: Slot(task, index) for index, task in enumerate(order)}
-    for task, slot in slots.items():
-        for needed in task.upstream:
-            above = slots[needed]
-            above.followers.append(slot)
-            slot.upstream.append(above)
-            slot.waits += 1
+    slots: dict[AbstractTask, Slot] = {}
+    for task, needed in graph.items():
+        slot = slots[task] = Slot(task, len(slots))
+        if needed:
+            slot.upstream = [slots[it] for it in needed]
+            slot.waits = len(needed)
+            for above in slot.upstream:
+                above.followers.append(slot)
     return list(slots.values())
 
 

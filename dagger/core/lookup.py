@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
-from dagger.abstract import AbstractDatum, AbstractTask, DatumList
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
 from dagger.cache import Cache
 from dagger.cache.files import directory_listing_digest
 from dagger.cache.locks import Lock
@@ -16,7 +16,7 @@ from dagger.core import reasons as why
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.manifest import ABSENT, Manifest, Walker
 from dagger.core.places import Places
-from dagger.core.workspace import Workspace, declared_paths
+from dagger.core.workspace import Workspace, declared_paths, leaves
 from dagger.errors import CacheError
 
 UNREADABLE = "neither a file nor a directory"
@@ -24,8 +24,7 @@ UNREADABLE = "neither a file nor a directory"
 Mend = Callable[[AbstractDatum], object]
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What a look-up came to.
 
     Attributes:
@@ -52,6 +51,7 @@ class Lookup:
         self.workspace = workspace
         self.mend = mend
         self._given_up: set[tuple[str, float]] = set()
+        self._elsewhere = None if places.root == os.getcwd() else places.root
 
     def find(self, task: AbstractTask, manifest: Manifest, *, forced: bool) -> Found:
         """Return the newest record that holds, or the reasons why the task must run."""
@@ -106,8 +106,22 @@ class Lookup:
         for datum, output in zip(task.outputs.values(), record.outputs, strict=True):
             self.workspace.restore(datum, output)
 
+    def take(self, task: AbstractTask, outputs: Sequence[Output]) -> None:
+        """Give a task's data what they hold, and note what they are worth."""
+        made = self.walker.made
+        for datum, output in zip(task.outputs.values(), outputs, strict=True):
+            self.adopt(datum, output)
+            made[datum] = output
+            if type(datum) is not FileDatum and isinstance(datum, DatumList):
+                made.update(leaves(datum, output) or ())
+
     def adopt(self, datum: AbstractDatum, output: Output) -> None:
         """Make a datum available with what an output holds; values stay in the store until asked for."""
+        if type(datum) is FileDatum and output.kind == "file" and datum.pointer is not None:
+            self._place(datum)
+            datum.state = DatumState.AVAILABLE
+            datum._known_quickhash = int(output.value or output.content, 16)
+            return
         if isinstance(datum, FileGlob):
             datum.populate([member.path for member in output.members])
         elif isinstance(datum, DatumList):
@@ -123,10 +137,14 @@ class Lookup:
             datum.populate(output.members[0].path)
         for member in datum.datums if isinstance(datum, FileGlob) else (datum,):
             if isinstance(member, FileDatum):
-                member.root = None if self.places.root == os.getcwd() else self.places.root
+                self._place(member)
         datum.verify_available()
         if isinstance(datum, (MemoryDatum, FileDatum)):
             datum._known_quickhash = int(output.value or output.content, 16)
+
+    def _place(self, datum: FileDatum) -> None:
+        if datum.root != self._elsewhere:
+            datum.root = self._elsewhere
 
     def stored(self, datum: AbstractDatum, output: Output) -> StoredValue:
         """Return the value of an output as it lies in the store."""
@@ -174,9 +192,10 @@ class Lookup:
         if [output.name for output in record.outputs] != list(task.outputs):
             return None
         pairs = zip(task.outputs.values(), record.outputs, strict=True)
-        return [output.name for datum, output in pairs if not self._holds(datum, output)]
+        return [output.name for datum, output in pairs if not self.holds(datum, output)]
 
-    def _holds(self, datum: AbstractDatum, output: Output) -> bool:
+    def holds(self, datum: AbstractDatum, output: Output) -> bool:
+        """Tell whether an output is as a record says."""
         if not self.workspace.holds(datum, output):
             return False
         if output.kind != "handle":
@@ -194,7 +213,7 @@ class Lookup:
         return all(
             output.kind != "handle" and self.workspace.can_restore(datum, output)
             for datum, output in pairs
-            if not self._holds(datum, output)
+            if not self.holds(datum, output)
         )
 
     def _parts(self, manifest: Manifest, fingerprint: str) -> dict[str, str] | None:

@@ -5,17 +5,18 @@ The walk needs to know what each input is worth, so it happens when the tasks up
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
+from xxhash import xxh3_128_digest
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
-from dagger.cache.fingerprints import Fingerprint, Fingerprinter, Part
 from dagger.cache.ownership import is_own
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
@@ -23,19 +24,21 @@ from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
 
+if TYPE_CHECKING:
+    from dagger.cache.fingerprints import Fingerprint, Fingerprinter
+
 FORMAT = "1"
 ABSENT = "absent"
 
 _CORE_TASKS = (FunctionTask, PklTask, ScriptTask)
-_encode = msgspec.msgpack.Encoder().encode
+_CORE_TYPES = (*_CORE_TASKS, FileDatum, FileGlob, MemoryDatum, DatumList)
 _common: tuple[Row, ...] = (
     ("format", "", FORMAT),
     ("python", "", f"{sys.version_info.major}.{sys.version_info.minor}"),
 )
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a task's result depends on, as far as it is known before it runs.
 
     Attributes:
@@ -44,12 +47,14 @@ class Manifest:
         code: The fingerprint that the row ``code`` stands for.
         reached: Own modules and the names in them that the task's code uses, for shipping.
         uncacheable: Why the task has no key, or empty.
+        outline: As `Walker.outline`; empty where there is none.
     """
 
     rows: tuple[Row, ...]
     key: str
     code: Fingerprint | None
     uncacheable: str = ""
+    outline: bytes = b""
 
 
 class Walker:
@@ -65,29 +70,60 @@ class Walker:
         self.cache = cache
         self.places = places
         self.made = made
-        self.fingerprinter = Fingerprinter()
+        self._makers: dict[AbstractDatum, str] = {}
+        self._own = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
 
-    def walk(self, task: AbstractTask, dependency_rows: Iterable[Row] = ()) -> Manifest:
+    def walk(self, task: AbstractTask, dependency_rows: Sequence[Row] = ()) -> Manifest:
         """Return a task's manifest. All of its upstream tasks must be settled.
+
+        Args:
+            task: The task.
+            dependency_rows: What each explicit dependency is worth, in their order.
 
         Raises:
             FileNotFoundError: A source file is gone.
         """
-        fingerprint: Fingerprint | None = None
-        flaw = ""
-        rows: list[Row] = [*_common, ("task", task.identifier, type_name(task))]
+        sketch = self._sketch(task)
+        rows = sketch.rows.copy()
+        for index, datum in sketch.made:
+            output = self.made[datum]
+            rows[index] = "input", rows[index][1], output.value or output.content
+        if dependency_rows:
+            rows[-len(dependency_rows) :] = dependency_rows
+        key = "" if sketch.flaw else digest_bytes(_encoded(rows))
+        return Manifest(tuple(rows), key, sketch.code, sketch.flaw, sketch.digest())
+
+    def outline(self, task: AbstractTask) -> bytes:
+        """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.
+
+        A task with the outline that it had has the key that it had, if what its made inputs are worth is as it was.
+        Empty where an ingredient has no digest.
+        """
+        return self._sketch(task).digest()
+
+    def introduce(self, task: AbstractTask) -> None:
+        """Learn which data a task makes; needed before those that take them as inputs are walked."""
+        for name, datum in task.outputs.items():
+            self._makers[datum] = f"{name} of {task.identifier}"
+            if type(datum) is not FileDatum and isinstance(datum, DatumList):
+                for place, member in members(name, datum):
+                    self._makers[member] = f"{place} of {task.identifier}"
+
+    def _sketch(self, task: AbstractTask) -> _Sketch:
+        sketch = _Sketch([*_common, ("task", task.identifier, type_name(task))])
+        rows = sketch.rows
         try:
-            fingerprint, code_rows = self.code(task)
+            sketch.code, code_rows = self.code(task)
             rows += code_rows
-            rows += self._own_rows(task)
-            rows += self._input_rows(task)
+            self._add_own_rows(task, rows)
+            self._add_input_rows(task, sketch)
         except UndigestibleError as error:
-            flaw = str(error)
-        rows += self._output_rows(task)
-        rows += dependency_rows
-        key = "" if flaw else digest_bytes(_encoded(rows))
-        return Manifest(tuple(rows), key, fingerprint, flaw)
+            sketch.flaw = str(error)
+        self._add_output_rows(task, rows)
+        for needed in task.dependencies:
+            rows.append(("dependency", needed.identifier, ""))
+        return sketch
 
     def code(self, task: AbstractTask) -> tuple[Fingerprint, tuple[Row, ...]]:
         """Return the fingerprint of all code of a task, and its rows.
@@ -95,30 +131,44 @@ class Walker:
         Raises:
             UndigestibleError: The code uses a value that has no digest.
         """
-        sources = code_of(task)
-        memo = tuple(id(source) if not isinstance(source, str) else source for source in sources)
-        if memo not in self._code:
+        sources = code_of(task, self._is_own)
+        memo = tuple(source if isinstance(source, str) else id(source) for source in sources)
+        known = self._code.get(memo)
+        if known is None:
             fingerprint = merge([self._fingerprint(source) for source in sources])
             packages = (("package", name, version) for name, version in fingerprint.distributions)
-            self._code[memo] = fingerprint, (("code", "", fingerprint.digest), *packages)
-        return self._code[memo]
+            known = self._code[memo] = fingerprint, (("code", "", fingerprint.digest), *packages)
+        return known
+
+    def _is_own(self, cls: type) -> bool:
+        known = self._own.get(cls)
+        if known is None:
+            known = self._own[cls] = is_own(cls.__module__)
+        return known
+
+    @cached_property
+    def fingerprinter(self) -> Fingerprinter:
+        """What fingerprints code; it remembers every part that it has seen."""
+        from dagger.cache.fingerprints import Fingerprinter
+
+        return Fingerprinter()
 
     def _fingerprint(self, source: object) -> Fingerprint:
+        from dagger.cache.parts import Fingerprint, Part
+
         if isinstance(source, str):
             part = Part("script", "script", digest_text(source), source)
             return Fingerprint(part.digest, (part,), (), {})
         return self.fingerprinter.of(source)
 
-    def _own_rows(self, task: AbstractTask) -> Iterator[Row]:
+    def _add_own_rows(self, task: AbstractTask, rows: list[Row]) -> None:
         if task.version:
-            yield "version", "", str(task.version)
+            rows.append(("version", "", str(task.version)))
         if type(task)._quickhash not in _CORE_QUICKHASHES:
-            yield "quickhash", "", digest_value(task._quickhash(), path="_quickhash()")
+            rows.append(("quickhash", "", digest_value(task._quickhash(), path="_quickhash()")))
         if isinstance(task, ScriptTask):
-            for name in task.env:
-                yield "env", name, self.variable(name)
-            for name in task.tools:
-                yield "tool", name, self.program(name)
+            rows += [("env", name, self.variable(name)) for name in task.env]
+            rows += [("tool", name, self.program(name)) for name in task.tools]
 
     def variable(self, name: str) -> str:
         """Return the digest of an environment variable's value, keyed with the cache's secret."""
@@ -132,29 +182,35 @@ class Walker:
         found = which(name, path=os.environ.get("PATH"))
         return self.cache.stats.digest_file(os.path.realpath(found)) if found else ABSENT
 
-    def _input_rows(self, task: AbstractTask) -> Iterator[Row]:
+    def _add_input_rows(self, task: AbstractTask, sketch: _Sketch) -> None:
         form = task.input_form
         for name, datum in task.inputs.items():
             if name in task.ignore:
                 continue
-            for place, member in members(name, datum):
-                yield from self._worth(place, member)
-                if isinstance(member, FileDatum) and not (form is InputForm.OBJECT and is_pickle(member)):
-                    yield "input path", place, self.places.shown(member.pointer)
-                convert = _custom_converter(member, form)
-                if convert is not None:
-                    yield "converter", place, self.fingerprinter.of(convert).digest
+            if type(datum) is FileDatum or not isinstance(datum, DatumList):
+                self._add_input(name, datum, form, sketch)
+            else:
+                for place, member in members(name, datum):
+                    self._add_input(place, member, form, sketch)
 
-    def _worth(self, place: str, datum: AbstractDatum) -> Iterator[Row]:
-        output = self.made.get(datum)
-        if output is not None:
-            yield "input", place, output.value or output.content
-            classes: Iterable[object] = output.classes
+    def _add_input(self, place: str, datum: AbstractDatum, form: InputForm | None, sketch: _Sketch) -> None:
+        rows = sketch.rows
+        maker = self._makers.get(datum)
+        if maker is not None:
+            sketch.made.append((len(rows), datum))
+            rows.append(("made", place, maker))
+            classes = self.made[datum].classes
         else:
             digest, classes = self.source(place, datum)
-            yield "input", place, digest
-        for name in sorted(map(str, classes)):
-            yield "class", name, self._class_digest(name)
+            rows.append(("input", place, digest))
+        for name in sorted(classes):
+            rows.append(("class", name, self._class_digest(name)))
+        if isinstance(datum, FileDatum) and (form is not InputForm.OBJECT or not is_pickle(datum)):
+            rows.append(("input path", place, self.places.shown(datum.pointer)))
+        if form is not None:
+            convert = converter_registry.custom_for(type(datum), form)
+            if convert is not None:
+                rows.append(("converter", place, self.fingerprinter.of(convert).digest))
 
     def source(self, place: str, datum: AbstractDatum) -> tuple[str, tuple[str, ...]]:
         """Return the digest of a datum that no task makes, and the own classes that its value needs."""
@@ -176,40 +232,68 @@ class Walker:
         except (ImportError, AttributeError):
             return ABSENT
 
-    def _output_rows(self, task: AbstractTask) -> Iterator[Row]:
+    def _add_output_rows(self, task: AbstractTask, rows: list[Row]) -> None:
         sees_pickles = not isinstance(task, FunctionTask)
         for name, datum in task.outputs.items():
-            if isinstance(datum, FileGlob):
-                yield "output", name, "glob"
-                yield "output path", name, datum.pattern
+            if type(datum) is not FileDatum and isinstance(datum, FileGlob):
+                rows.append(("output", name, "glob"))
+                rows.append(("output path", name, datum.pattern))
                 continue
             for place, member in members(name, datum):
-                yield "output", place, kind_of(member)
+                rows.append(("output", place, kind_of(member)))
                 if isinstance(member, FileDatum) and (sees_pickles or not is_pickle(member)):
-                    yield "output path", place, self.places.shown(member.pointer)
+                    rows.append(("output path", place, self.places.shown(member.pointer)))
 
 
 def _encoded(rows: Sequence[Row]) -> bytes:
+    from msgspec import msgpack
+
     try:
-        return _encode(rows)
+        return msgpack.encode(rows)
     except UnicodeEncodeError:  # a file name that is not UTF-8, which Python holds as lone surrogates
-        return _encode([[text.encode("utf-8", "surrogatepass") for text in row] for row in rows])
+        return msgpack.encode([[text.encode("utf-8", "surrogatepass") for text in row] for row in rows])
 
 
-def code_of(task: AbstractTask) -> list[object]:
+class _Sketch:
+    """A manifest while it is made.
+
+    Attributes:
+        rows: As in a manifest, but a made input is there by its maker's name, a dependency by its own.
+        made: The place of each made input among the rows, and its datum.
+        code: The fingerprint of the task's code.
+        flaw: Why the task has no key, or empty.
+    """
+
+    __slots__ = ("code", "flaw", "made", "rows")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.made: list[tuple[int, AbstractDatum]] = []
+        self.code: Fingerprint | None = None
+        self.flaw = ""
+
+    def digest(self) -> bytes:
+        """Digest the rows; the bytes of marshal's second version are the same for the same value."""
+        return b"" if self.flaw else xxh3_128_digest(marshal.dumps(self.rows, 2))
+
+
+def code_of(task: AbstractTask, is_own_type: Callable[[type], bool] | None = None) -> list[object]:
     """Return what of a task is code: its function or script, and its class where that is the user's."""
+    is_own_type = is_own_type or (lambda cls: is_own(cls.__module__))
     sources: list[object] = []
-    if isinstance(task, FunctionTask):
-        sources.append(task.function)
     if isinstance(task, ScriptTask):
         sources.append(task.script)
-    own = [type(task), *(type(datum) for datum in (*task.inputs.values(), *task.outputs.values()))]
-    sources += [cls for cls in dict.fromkeys(own) if is_own(cls.__module__)]
+    elif isinstance(task, FunctionTask):
+        sources.append(task.function)
+    types = dict.fromkeys([type(task), *map(type, task.inputs.values()), *map(type, task.outputs.values())])
+    sources += [cls for cls in types if is_own_type(cls)]
     return sources
 
 
 def merge(fingerprints: list[Fingerprint]) -> Fingerprint:
     """Return one fingerprint for several pieces of code."""
+    from dagger.cache.parts import Fingerprint
+
     if len(fingerprints) == 1:
         return fingerprints[0]
     parts = {part.name: part for fingerprint in fingerprints for part in fingerprint.parts}
@@ -227,17 +311,17 @@ def merge(fingerprints: list[Fingerprint]) -> Fingerprint:
     )
 
 
-def members(name: str, datum: AbstractDatum) -> Iterator[tuple[str, AbstractDatum]]:
+def members(name: str, datum: AbstractDatum) -> list[tuple[str, AbstractDatum]]:
     """Return each single datum under a name, with its place as in ``parts[3]``."""
-    if not isinstance(datum, DatumList):
-        yield name, datum
-        return
-    for index, member in enumerate(datum.datums):
-        yield from members(f"{name}[{index}]", member)
+    if type(datum) is FileDatum or not isinstance(datum, DatumList):
+        return [(name, datum)]
+    return [pair for index, member in enumerate(datum.datums) for pair in members(f"{name}[{index}]", member)]
 
 
 def kind_of(datum: AbstractDatum) -> str:
     """Return the kind of an output, as the manifest and the records name it."""
+    if type(datum) is FileDatum:
+        return "tree" if datum.pointer.endswith("/") else "file"
     if isinstance(datum, FileGlob):
         return "glob"
     if isinstance(datum, DatumList):
@@ -261,12 +345,3 @@ def keyed_digest(text: str, secret: bytes) -> str:
 
 
 _CORE_QUICKHASHES = {cls._quickhash for cls in _CORE_TASKS}
-
-
-def _custom_converter(datum: AbstractDatum, form: InputForm | None) -> object | None:
-    if form is None:
-        return None
-    for cls, registered_form, convert in converter_registry.custom():
-        if registered_form is form and isinstance(datum, cls):
-            return convert
-    return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagger.errors import DaggerError
 from dagger.printable import printable
@@ -22,8 +21,7 @@ INTERRUPTED = "interrupted"
 OUTCOMES = (RAN, RESTORED, UP_TO_DATE, FAILED, SKIPPED, WILL_RUN, MAY_RUN, WILL_RESTORE, INTERRUPTED)
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a task failed.
 
     Attributes:
@@ -41,8 +39,7 @@ class Failure:
     log_path: str = ""
 
 
-@dataclass(frozen=True)
-class TaskReport:
+class TaskReport(NamedTuple):
     """How one task came out.
 
     Attributes:
@@ -62,19 +59,26 @@ class TaskReport:
     notes: tuple[str, ...] = ()
     log: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return its fields by name, and those of the failure."""
+        return self._asdict() | {"failure": self.failure and self.failure._asdict()}
 
-@dataclass
+
 class RunReport:
     """What one `WorkflowManager.run` did.
 
     Attributes:
         tasks: One report a task, in the order in which they were settled.
         seconds: The whole run's wall time.
+        notes: Sentences that a person should know.
     """
 
-    tasks: list[TaskReport] = field(default_factory=list)
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    __slots__ = ("notes", "seconds", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[TaskReport] = []
+        self.seconds = 0.0
+        self.notes: list[str] = []
 
     def of(self, outcome: str) -> list[str]:
         """Return the identifiers of the tasks that came out so."""
@@ -109,12 +113,10 @@ class RunReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        from dataclasses import asdict
-
         return {
             "seconds": self.seconds,
             "notes": self.notes,
-            "tasks": [asdict(task) for task in self.tasks],
+            "tasks": [task.to_dict() for task in self.tasks],
         }
 
 

@@ -7,7 +7,6 @@ A body is a plain callable over data, without the graph around it: it is all of 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -154,6 +153,8 @@ class ScriptTask(AbstractTask):
         return render(self.script, paths)
 
     def _run_logic(self, collected_inputs: dict[str, Any]) -> None:
+        import tempfile
+
         from dagger.core.scripts import ScriptRunner, shell_argv
 
         runner = ScriptRunner()

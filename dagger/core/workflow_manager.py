@@ -6,6 +6,7 @@ Under `dagger run` the session's options win over the arguments given here.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,24 @@ from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskSt
 from dagger.abstract.declarations import check_amounts, unknown_option
 from dagger.abstract.helpers import (
     decrement_resources,
+    ordered_graph,
     resources_available,
-    topological_order,
 )
 from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
 from dagger.core.checks import check
 from dagger.core.engine import Engine, Options
-from dagger.core.events import Event, Listener, TaskEnded, TaskStarted
+from dagger.core.events import Event, Listener, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, needed_for, slots_of
+from dagger.core.lookup import Lookup
+from dagger.core.manifest import Walker
 from dagger.core.places import Places
 from dagger.core.pool import cores
-from dagger.core.report import RunReport, WorkflowError
+from dagger.core.recall import Recall
+from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
 from dagger.core.signals import Terminated, signals_raised
-from dagger.core.workspace import declared_paths
+from dagger.core.workspace import Workspace, declared_paths
 from dagger.errors import DeclarationError, RefusedError
 
 if TYPE_CHECKING:
@@ -88,6 +92,7 @@ class WorkflowManager(AbstractManager):
         self._cache: Cache | None = None
         self._listeners = None if listeners is None else _checked_listeners(listeners)
         self._engine: Engine | None = None
+        self._slots: list[Slot] = []
         self._made: dict[AbstractDatum, Output] = {}
         self._by_name: dict[str, AbstractTask] = {}
         session = sessions.current()
@@ -134,7 +139,7 @@ class WorkflowManager(AbstractManager):
         return report
 
     def _wanted(self) -> list[Slot]:
-        slots = slots_of(topological_order(self.end_tasks))
+        slots = slots_of(ordered_graph(self.end_tasks))
         session = sessions.current()
         if session is None or not session.targets:
             return slots
@@ -165,46 +170,78 @@ class WorkflowManager(AbstractManager):
             keep_going = keep_going or session.keep_going
             dry = session.dry_run
             force |= session.force
-        check(
-            [slot.task for slot in slots],
-            self.places,
-            self.resources,
-            str(self.cache.directory),
-            controlled=self._executor is None,
-            undeclared=self._undeclared,
-        )
         for slot in slots:
             if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
                 slot.task.update_state(TaskState.WAITING)
         self._by_name = {slot.name: slot.task for slot in slots}
         self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
         self.ready, self.running = [], []
-        options = Options(
-            jobs=jobs,
-            supply=self.resources,
-            keep_going=keep_going,
-            dry_run=dry,
-            force=force,
-            undeclared=self._undeclared,
-            executor=self._executor,
-            executor_kwargs=self._executor_kwargs,
-        )
-        self._engine = Engine(slots, self.cache, self.places, options, self._made, self._tell, self._mend)
-        try:
-            with signals_raised():
-                report = self._engine.run()
-        except (KeyboardInterrupt, Terminated) as stop:
-            if session is None and self._listeners is None:
-                plain.show_stop("terminated" if isinstance(stop, Terminated) else "interrupted", self._engine.report)
-            raise
+        self._slots = slots
+        walker = Walker(self.cache, self.places, self._made)
+        workspace = Workspace(self.cache, self.places)
+        lookup = Lookup(self.cache, self.places, walker, workspace, self._mend)
+        recall = Recall(slots, self.cache, lookup)
+        if recall.settle(force):
+            report = self._nothing_to_do(slots)
+        else:
+            check(
+                [slot.task for slot in slots],
+                self.places,
+                self.resources,
+                str(self.cache.directory),
+                controlled=self._executor is None,
+                undeclared=self._undeclared,
+            )
+            options = Options(
+                jobs=jobs,
+                supply=self.resources,
+                keep_going=keep_going,
+                dry_run=dry,
+                force=force,
+                undeclared=self._undeclared,
+                executor=self._executor,
+                executor_kwargs=self._executor_kwargs,
+            )
+            report = self._execute(Engine(slots, lookup, options, self._tell), recall)
         if session is not None:
             session.reports.append(report)
         _write_report(report)
         return report
 
+    def _execute(self, engine: Engine, recall: Recall) -> RunReport:
+        """Run what must run; what is up to date in the end, the next run need not look up."""
+        self._engine = engine
+        if engine.options.dry_run:
+            return engine.run()
+        recall.drop()
+        try:
+            with signals_raised():
+                return engine.run()
+        except (KeyboardInterrupt, Terminated) as stop:
+            if sessions.current() is None and self._listeners is None:
+                plain.show_stop("terminated" if isinstance(stop, Terminated) else "interrupted", engine.report)
+            raise
+        finally:
+            if not engine.healed:
+                recall.keep()
+
+    def _nothing_to_do(self, slots: Sequence[Slot]) -> RunReport:
+        clock = time.perf_counter()
+        self._tell(RunStarted(len(slots)))
+        report = RunReport()
+        for slot in slots:
+            slot.report = TaskReport(slot.name, UP_TO_DATE)
+            slot.task.update_state(TaskState.COMPLETE)
+            report.tasks.append(slot.report)
+            self._tell(TaskEnded(slot.report))
+        self.cache.flush()
+        report.seconds = time.perf_counter() - clock
+        self._tell(RunEnded(report))
+        return report
+
     def _mend(self, datum: AbstractDatum) -> object:
         """Run the task again whose stored value is gone or damaged, and return the new value."""
-        slots = slots_of(topological_order(self.end_tasks))
+        slots = slots_of(ordered_graph(self.end_tasks))
         maker = next(slot for slot in slots if datum in slot.task.outputs.values())
         needed = _again(needed_for(slots, [maker]))
         report = self._run(needed, force=frozenset({maker.name}))
@@ -256,7 +293,7 @@ class WorkflowManager(AbstractManager):
         sets = self.waiting, self.complete, self.failed
         lists = self.ready, self.running
         try:
-            self._run(slots_of(topological_order([task])), sync=False)
+            self._run(slots_of(ordered_graph(task)), sync=False)
         finally:
             self.waiting, self.complete, self.failed = sets
             self.ready, self.running = lists
@@ -274,7 +311,7 @@ class WorkflowManager(AbstractManager):
 
 def _again(slots: Sequence[Slot]) -> list[Slot]:
     """Return fresh slots for the same tasks, tied to each other alone."""
-    return slots_of([slot.task for slot in slots])
+    return slots_of({slot.task: [above.task for above in slot.upstream] for slot in slots})
 
 
 def _supply(resources: object) -> dict[str, float]:

@@ -28,13 +28,15 @@ class Workspace:
     Args:
         cache: The store that they are put back from.
         places: Where paths lead.
+
+    Attributes:
         tell: Called with a sentence when a file of the user's own was moved out of the way.
     """
 
-    def __init__(self, cache: Cache, places: Places, tell: Callable[[str], None]) -> None:
+    def __init__(self, cache: Cache, places: Places) -> None:
         self.cache = cache
         self.places = places
-        self.tell = tell
+        self.tell: Callable[[str], object] = print
         self._orphaned: dict[str, tuple[int, int]] = {}
 
     def note_orphan(self, path: str, lock: Lock) -> None:
@@ -49,6 +51,8 @@ class Workspace:
 
     def holds(self, datum: AbstractDatum, output: Output) -> bool:
         """Tell whether an output is as a record says: a file in its place, a value in the store."""
+        if type(datum) is FileDatum and output.kind == "file":
+            return self._is(self.places.absolute(datum.pointer), output.members[0])
         pairs = leaves(datum, output)
         return pairs is not None and all(self._leaf_holds(*pair) for pair in pairs)
 

@@ -371,7 +371,7 @@ def _blind_to_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _blind_to_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Walker, "_worth", lambda _self, _place, _datum: iter(()))
+    monkeypatch.setattr(Walker, "_add_input", lambda *_: None)
 
 
 def _blind_to_code(monkeypatch: pytest.MonkeyPatch) -> None:
