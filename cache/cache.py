@@ -24,7 +24,7 @@ from dagger.cache.files import StatIndex
 from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
-from dagger.cache.memos import drop_memos, read_memo, write_memo
+from dagger.cache.memos import RUN, STATS, drop_memos, read_memo, write_memo
 from dagger.cache.pending import Change, Pending
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
@@ -115,7 +115,7 @@ class Cache:
         if self._stats is None:
             place = self._layout.versioned
             self._stats = StatIndex(place if os.path.isdir(place) else None)
-            self._stats.load(self.memo("stats"))
+            self._stats.load(self.memo(STATS))
         return self._stats
 
     @property
@@ -208,6 +208,7 @@ class Cache:
 
         dropped = [record for record in self.all_records() if is_meant(record)]
         if not dry_run:
+            self.drop_memos(RUN, every_root=True)
             keys = {record.key for record in dropped}
             self._change((rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys)
             forgotten = self.entries(root) if named is None else named
@@ -271,7 +272,7 @@ class Cache:
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
-            self.set_memo("stats", self._stats.dump())
+            self.set_memo(STATS, self._stats.dump())
         self._pending.flush()
         if not self._temporary and os.path.isdir(self.blobs.overflow):
             self._warn_unwritable("its disk has no room for some results")
@@ -319,6 +320,8 @@ class Cache:
         """
         from dagger.cache import collect
 
+        if not dry_run:
+            self.drop_memos(RUN, every_root=True)
         return collect.gc(self._pending, self.blobs, self._layout, max_age, max_bytes, dry_run)
 
     def verify(self, *, repair: bool = False) -> list[Damage]:
@@ -332,6 +335,7 @@ class Cache:
         self._pending.flush()
         found = damage.find(self._pending.index, self.blobs)
         if repair and found:
+            self.drop_memos(RUN, every_root=True)
             damage.drop(found, self._pending, self.blobs)
         return found
 

@@ -29,7 +29,6 @@ _ABOUT = {
     rows.PART: "code as it was, for reasons",
     rows.ENTRY: "what it last did",
     rows.JOURNAL: "which file a task made",
-    rows.STATS: "digests of files",
 }
 
 

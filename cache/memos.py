@@ -16,6 +16,11 @@ import xxhash
 _HEAD = f"dagger memo 1 {sys.implementation.cache_tag}\n".encode()
 _CHECKSUM = 16
 
+RUN = "run"
+"""The kind of what a run came to: wrong as soon as records go."""
+STATS = "stats"
+"""The kind of the digests of files by their stat."""
+
 
 def read_memo(path: str) -> object:
     """Return what was written last; None where there is nothing, or nothing whole."""
@@ -38,7 +43,7 @@ def write_memo(path: str, value: object) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    body = marshal.dumps(value)
+    body = marshal.dumps(value)  # type: ignore[arg-type]  # its stub asks for less than it takes
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     beside = f"{path}.{os.getpid()}"
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
-import msgspec
 import xxhash
 
 from dagger.cache.layout import make_private
@@ -18,7 +18,7 @@ from dagger.cache.records import decode, encode
 from dagger.errors import DamagedError
 
 
-class _Uses(msgspec.Struct, array_like=True):
+class _Uses(NamedTuple):
     """Keys, one a line: those of the last run, and of former runs by the second since the epoch in which they ended."""
 
     last: str

@@ -187,8 +187,8 @@ class Engine:
     def _note_uses(self) -> None:
         """Say which records this run has relied on, so that none of them counts as old."""
         if not self.options.dry_run:
-            used = (slot.manifest.key for slot in self.slots if slot.manifest and slot.report)
-            self.cache.note_uses(key for key in used if key)
+            facts = (slot.known or slot.manifest for slot in self.slots if slot.report)
+            self.cache.note_uses(fact.key for fact in facts if fact and fact.key)
 
     def _delay(self, slot: Slot, seconds: float) -> None:
         heappush(self._later, (time.monotonic() + seconds, slot.index, slot))

@@ -71,7 +71,7 @@ class Walker:
         self.places = places
         self.made = made
         self._makers: dict[AbstractDatum, str] = {}
-        self._own = dict.fromkeys(_CORE_TYPES, False)
+        self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
 
     def walk(self, task: AbstractTask, dependency_rows: Sequence[Row] = ()) -> Manifest:

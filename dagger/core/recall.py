@@ -9,17 +9,17 @@ worth. Any run that changes something drops the memos of its root first; losing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dagger.abstract import TaskState
 from dagger.cache import Cache
+from dagger.cache.memos import RUN
 from dagger.cache.records import Member, Output, Read
 from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
 from dagger.core.report import RAN, RESTORED, UP_TO_DATE
 
 _GOOD = {RAN, RESTORED, UP_TO_DATE}
-_KIND = "run"
 
 
 class Known(NamedTuple):
@@ -60,7 +60,7 @@ class Recall:
             forced: Identifiers of tasks that are to run in any case.
         """
         walker = self.lookup.walker
-        former = self.cache.memo(_KIND, self._name)
+        former = self.cache.memo(RUN, self._name)
         former = (
             former if isinstance(former, dict) and len({slot.name for slot in self.slots}) == len(self.slots) else {}
         )
@@ -81,7 +81,7 @@ class Recall:
             whole = False
         return whole
 
-    def _is_as_it_was(self, slot: Slot, found: tuple[bytes, str, tuple, tuple]) -> bool:
+    def _is_as_it_was(self, slot: Slot, found: tuple[bytes, str, Any, Any]) -> bool:
         task, lookup = slot.task, self.lookup
         outline, key, outputs, reads = found
         try:
@@ -100,7 +100,7 @@ class Recall:
 
     def drop(self) -> None:
         """Forget the memos of the root: what comes may make them wrong."""
-        self.cache.drop_memos(_KIND)
+        self.cache.drop_memos(RUN)
 
     def keep(self) -> None:
         """Remember the tasks that are up to date now."""
@@ -109,7 +109,7 @@ class Recall:
             if slot.known is not None and slot.report is not None and slot.report.outcome in _GOOD:
                 outline, key, outputs, reads = slot.known
                 kept[slot.name] = outline, key, tuple(map(_plain, outputs)), tuple(map(tuple, reads))
-        self.cache.set_memo(_KIND, kept, self._name)
+        self.cache.set_memo(RUN, kept, self._name)
 
 
 def _plain(output: Output) -> tuple[object, ...]:
@@ -118,7 +118,7 @@ def _plain(output: Output) -> tuple[object, ...]:
     return (*output[:6], members, items, output.classes)
 
 
-def _output(plain: tuple) -> Output:
+def _output(plain: tuple[Any, ...]) -> Output:
     name, kind, content, value, size, inline, members, items, classes = plain
     return Output(
         name,

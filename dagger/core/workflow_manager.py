@@ -22,7 +22,7 @@ from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
 from dagger.core.checks import check
 from dagger.core.engine import Engine, Options
-from dagger.core.events import Event, Listener, RunEnded, RunStarted, TaskEnded, TaskStarted
+from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, needed_for, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker
@@ -176,13 +176,14 @@ class WorkflowManager(AbstractManager):
         self._by_name = {slot.name: slot.task for slot in slots}
         self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
         self.ready, self.running = [], []
+        clock = time.perf_counter()
         self._slots = slots
         walker = Walker(self.cache, self.places, self._made)
         workspace = Workspace(self.cache, self.places)
         lookup = Lookup(self.cache, self.places, walker, workspace, self._mend)
         recall = Recall(slots, self.cache, lookup)
         if recall.settle(force):
-            report = self._nothing_to_do(slots)
+            report = self._nothing_to_do(slots, clock)
         else:
             check(
                 [slot.task for slot in slots],
@@ -225,8 +226,7 @@ class WorkflowManager(AbstractManager):
             if not engine.healed:
                 recall.keep()
 
-    def _nothing_to_do(self, slots: Sequence[Slot]) -> RunReport:
-        clock = time.perf_counter()
+    def _nothing_to_do(self, slots: Sequence[Slot], clock: float) -> RunReport:
         self._tell(RunStarted(len(slots)))
         report = RunReport()
         for slot in slots:
@@ -234,8 +234,12 @@ class WorkflowManager(AbstractManager):
             slot.task.update_state(TaskState.COMPLETE)
             report.tasks.append(slot.report)
             self._tell(TaskEnded(slot.report))
+        self.cache.note_uses(slot.known.key for slot in slots if slot.known)
         self.cache.flush()
         report.seconds = time.perf_counter() - clock
+        for warning in self.cache.warnings:
+            report.notes.append(warning)
+            self._tell(Noted("", warning))
         self._tell(RunEnded(report))
         return report
 
