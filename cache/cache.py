@@ -15,26 +15,25 @@ import contextlib
 import os
 import weakref
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dagger.cache import rows
-from dagger.cache.blobs import BlobStore
-from dagger.cache.disk_index import DiskIndex
 from dagger.cache.files import StatIndex
-from dagger.cache.index import Index, MemoryIndex, OverlayIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
 from dagger.cache.memos import RUN, STATS, drop_memos, read_memo, write_memo
-from dagger.cache.pending import Change, Pending
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
-from dagger.cache.saved import move_beside, move_to_saved
 
 if TYPE_CHECKING:
+    from dagger.cache.blobs import BlobStore
     from dagger.cache.collect import Summary
     from dagger.cache.damage import Damage
     from dagger.cache.fingerprints import Fingerprint
+    from dagger.cache.index import Index
+    from dagger.cache.pending import Change, Pending
 
 
 class Cache:
@@ -43,7 +42,6 @@ class Cache:
     Attributes:
         directory: The cache directory; made at the first write.
         root: The root whose files ``stats`` knows.
-        blobs: The bytes of outputs.
         stats: The digests of files by their stat.
         warnings: Sentences for the person who runs this, each said once: what the cache could not
             do.
@@ -53,19 +51,15 @@ class Cache:
         self,
         layout: Layout,
         root: str,
-        index: Index,
         *,
         temporary: bool = False,
-        warnings: list[str] | None = None,
     ) -> None:
         self.directory = layout.directory
         self.root = root
-        self.blobs = BlobStore(layout.blobs)
-        self.warnings = [] if warnings is None else warnings
+        self.warnings: list[str] = []
         self._layout = layout
         self._temporary = temporary
         self._secret: bytes | None = None
-        self._pending = Pending(index, self._degrade)
         self._stats: StatIndex | None = None
         self._process = os.getpid()
         self._has_warned = False
@@ -97,9 +91,7 @@ class Cache:
             allow_shared = os.environ.get("DAGGER_ALLOW_SHARED_CACHE") == "1"
         if not allow_shared:
             layout.check_owner()
-        warnings: list[str] = []
-        index = DiskIndex(layout.index_directory(warnings.append), tell=warnings.append)
-        return cls(layout, os.path.abspath(root or os.getcwd()), index, warnings=warnings)
+        return cls(layout, os.path.abspath(root or os.getcwd()))
 
     @classmethod
     def in_memory(cls, *, root: str | os.PathLike[str] | None = None) -> Cache:
@@ -107,7 +99,31 @@ class Cache:
         import tempfile
 
         layout = Layout(tempfile.mkdtemp(prefix="dagger-"))
-        return cls(layout, os.path.abspath(root or os.getcwd()), MemoryIndex(), temporary=True)
+        return cls(layout, os.path.abspath(root or os.getcwd()), temporary=True)
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """The bytes of outputs."""
+        from dagger.cache.blobs import BlobStore
+
+        return BlobStore(self._layout.blobs)
+
+    @cached_property
+    def _pending(self) -> Pending:
+        """The index, opened on first use: a run with nothing to do has none."""
+        from dagger.cache.index import MemoryIndex
+        from dagger.cache.pending import Pending
+
+        if self._temporary:
+            return Pending(MemoryIndex(), self._degrade)
+        from dagger.cache.disk_index import DiskIndex
+
+        tell = self.warnings.append
+        return Pending(DiskIndex(self._layout.index_directory(tell), tell=tell), self._degrade)
+
+    @property
+    def _is_open(self) -> bool:
+        return "_pending" in vars(self)
 
     @property
     def stats(self) -> StatIndex:
@@ -240,6 +256,8 @@ class Cache:
         Raises:
             CacheError: It cannot be moved; it is where it was.
         """
+        from dagger.cache.saved import move_beside, move_to_saved
+
         if not self._temporary:
             try:
                 self._layout.create()
@@ -265,7 +283,8 @@ class Cache:
 
     def commit(self) -> None:
         """Write the records and other rows that wait, so that other processes see them."""
-        self._pending.flush()
+        if self._is_open:
+            self._pending.flush()
 
     def flush(self) -> None:
         """Write what waits, and what was learnt of files."""
@@ -273,8 +292,9 @@ class Cache:
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
             self.set_memo(STATS, self._stats.dump())
-        self._pending.flush()
-        if not self._temporary and os.path.isdir(self.blobs.overflow):
+        if self._is_open:
+            self._pending.flush()
+        if "blobs" in vars(self) and not self._temporary and os.path.isdir(self.blobs.overflow):
             self._warn_unwritable("its disk has no room for some results")
 
     def close(self) -> None:
@@ -284,8 +304,10 @@ class Cache:
         if self._process != os.getpid():
             return
         self.flush()
-        self._pending.close()
-        self.blobs.remove_overflow()
+        if self._is_open:
+            self._pending.close()
+        if "blobs" in vars(self):
+            self.blobs.remove_overflow()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -355,6 +377,8 @@ class Cache:
     def _degrade(self, error: Exception) -> Index:
         """Go on in memory: what is on disk stays readable, what is new ends with this process."""
         self._warn_unwritable(error)
+        from dagger.cache.index import MemoryIndex, OverlayIndex
+
         before = self._pending.index
         return before if isinstance(before, MemoryIndex) else OverlayIndex(before)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Digest = str
 
@@ -49,8 +49,7 @@ class Part:
         return Part, (self.name, self.kind, self.digest, self.source)
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """The meaning of a function: its code and, transitively, the code and values it uses.
 
     Attributes:

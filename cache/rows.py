@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import xxhash
 
-from dagger.cache.pending import Change
 from dagger.cache.records import Entry, Record, decode, encode
 from dagger.errors import DamagedError
 
 if TYPE_CHECKING:
     from dagger.cache.fingerprints import Fingerprint
+    from dagger.cache.pending import Change
 
 RECORD = "record:"
 CODE = "code:"

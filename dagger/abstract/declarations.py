@@ -6,9 +6,7 @@ Plain loops that do nothing for what was not declared: a graph of 10,000 tasks i
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract.datum import AbstractDatum
@@ -32,9 +30,15 @@ def checked_identifier(identifier: object) -> str:
         raise DeclarationError(f"a task's identifier is text, not a {type(identifier).__name__}")
     if not identifier:
         raise RefusedError("a task's identifier is empty; give it a name")
-    if not identifier.isprintable() and any(unicodedata.category(it) in _UNNAMEABLE for it in identifier):
+    if not identifier.isprintable() and _has_control(identifier):
         raise RefusedError(f"the identifier {identifier!r} holds a control character; give it a name for one line")
     return identifier
+
+
+def _has_control(text: str) -> bool:
+    from unicodedata import category
+
+    return any(category(character) in _UNNAMEABLE for character in text)
 
 
 def checked_data(identifier: str, what: str, data: object) -> dict[str, AbstractDatum]:
@@ -82,6 +86,8 @@ def checked_resources(identifier: str, resources: object) -> dict[str, float]:
 
 def check_amounts(what: str, resources: Mapping[Any, Any]) -> None:
     """Look at the amounts of resources, demanded or supplied; `what` begins the message."""
+    from numbers import Real
+
     for kind, amount in resources.items():
         is_number = isinstance(amount, Real) and not isinstance(amount, bool)
         if not (isinstance(kind, str) and is_number and amount >= 0):

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, DatumList
-from dagger.cache.blobs import BlobStore
-from dagger.cache.digests import digest_value
-from dagger.cache.files import StatIndex
 from dagger.core.session import NotComputed, current
 from dagger.errors import DamagedError, DeclarationError, PointerError
+
+if TYPE_CHECKING:
+    from dagger.cache.files import StatIndex
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
 _LONGEST_PLAIN_PATH = 250
@@ -52,6 +53,7 @@ class StoredValue:
             DamagedError: The blob is gone or is not what its digest says, and nobody here can mend it.
         """
         from dagger.cache import values
+        from dagger.cache.blobs import BlobStore
         from dagger.core.shipping import value_unpickler
 
         if self.inline is not None:
@@ -101,6 +103,8 @@ class MemoryDatum(AbstractDatum):
         """A value in memory leaves nothing behind."""
 
     def _quickhash(self) -> int:
+        from dagger.cache.digests import digest_value
+
         return int(digest_value(self.pointer), 16)
 
 
@@ -141,7 +145,7 @@ class FileDatum(AbstractDatum):
             os.remove(self.location)
 
     def _quickhash(self) -> int:
-        return int(_stats.digest_path(self.location), 16)
+        return int(_stats().digest_path(self.location), 16)
 
 
 class FileGlob(DatumList):
@@ -156,7 +160,12 @@ class FileGlob(DatumList):
         self.pattern = pattern
 
 
-_stats = StatIndex()
+@cache
+def _stats() -> StatIndex:
+    """What digests files that no manager looks after."""
+    from dagger.cache.files import StatIndex
+
+    return StatIndex()
 
 
 def is_path(value: object) -> bool:

@@ -17,7 +17,6 @@ from xxhash import xxh3_128_digest
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
-from dagger.cache.ownership import is_own
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
 from dagger.core.places import Places
@@ -143,7 +142,7 @@ class Walker:
     def _is_own(self, cls: type) -> bool:
         known = self._own.get(cls)
         if known is None:
-            known = self._own[cls] = is_own(cls.__module__)
+            known = self._own[cls] = _is_own_type(cls)
         return known
 
     @cached_property
@@ -220,7 +219,7 @@ class Walker:
         if isinstance(datum, MemoryDatum):
             instances: set[type] = set()
             digest = digest_value(datum.pointer, path=path, instances=instances)
-            return digest, tuple(f"{cls.__module__}:{cls.__qualname__}" for cls in instances if is_own(cls.__module__))
+            return digest, tuple(f"{cls.__module__}:{cls.__qualname__}" for cls in instances if self._is_own(cls))
         datum.verify_available()
         return digest_value(datum.quickhash, path=path), ()
 
@@ -277,9 +276,14 @@ class _Sketch:
         return b"" if self.flaw else xxh3_128_digest(marshal.dumps(self.rows, 2))
 
 
-def code_of(task: AbstractTask, is_own_type: Callable[[type], bool] | None = None) -> list[object]:
+def _is_own_type(cls: type) -> bool:
+    from dagger.cache.ownership import is_own
+
+    return is_own(cls.__module__)
+
+
+def code_of(task: AbstractTask, is_own_type: Callable[[type], bool] = _is_own_type) -> list[object]:
     """Return what of a task is code: its function or script, and its class where that is the user's."""
-    is_own_type = is_own_type or (lambda cls: is_own(cls.__module__))
     sources: list[object] = []
     if isinstance(task, ScriptTask):
         sources.append(task.script)

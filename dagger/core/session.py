@@ -6,9 +6,8 @@ without one (plain ``python pipeline.py``) the manager's own arguments hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from dagger.core.workflow_manager import WorkflowManager
 
 
-@dataclass
 class Session:
     """Options that win over a manager's arguments, and the tasks, managers and reports that a script made.
 
@@ -32,16 +30,26 @@ class Session:
         listeners: Hear every event of every manager.
     """
 
-    jobs: int | None = None
-    keep_going: bool = False
-    dry_run: bool = False
-    force: frozenset[str] = frozenset()
-    targets: tuple[str, ...] = ()
-    quiet: bool = False
-    listeners: list[Listener] = field(default_factory=list)
-    tasks: list[AbstractTask] = field(default_factory=list)
-    managers: list[WorkflowManager] = field(default_factory=list)
-    reports: list[RunReport] = field(default_factory=list)
+    def __init__(
+        self,
+        jobs: int | None = None,
+        keep_going: bool = False,
+        dry_run: bool = False,
+        force: frozenset[str] = frozenset(),
+        targets: tuple[str, ...] = (),
+        quiet: bool = False,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        self.jobs = jobs
+        self.keep_going = keep_going
+        self.dry_run = dry_run
+        self.force = force
+        self.targets = targets
+        self.quiet = quiet
+        self.listeners = list(listeners)
+        self.tasks: list[AbstractTask] = []
+        self.managers: list[WorkflowManager] = []
+        self.reports: list[RunReport] = []
 
     @property
     def partial(self) -> bool:

@@ -20,22 +20,20 @@ from dagger.abstract.helpers import (
 from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
-from dagger.core.checks import check
-from dagger.core.engine import Engine, Options
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, needed_for, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker
 from dagger.core.places import Places
-from dagger.core.pool import cores
 from dagger.core.recall import Recall
 from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
-from dagger.core.signals import Terminated, signals_raised
 from dagger.core.workspace import Workspace, declared_paths
 from dagger.errors import DeclarationError, RefusedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    from dagger.core.engine import Engine
 
 _EXECUTOR_OPTIONS = frozenset(("max_workers", "job_reducers", "result_reducers", "timeout", "context", "env"))
 """What loky's executor takes, but for the initializer, which is dagger's own."""
@@ -185,6 +183,10 @@ class WorkflowManager(AbstractManager):
         if recall.settle(force):
             report = self._nothing_to_do(slots, clock)
         else:
+            # What it takes to run something is not loaded where nothing is to be run.
+            from dagger.core.checks import check
+            from dagger.core.engine import Engine, Options
+
             check(
                 [slot.task for slot in slots],
                 self.places,
@@ -211,6 +213,8 @@ class WorkflowManager(AbstractManager):
 
     def _execute(self, engine: Engine, recall: Recall) -> RunReport:
         """Run what must run; what is up to date in the end, the next run need not look up."""
+        from dagger.core.signals import Terminated, signals_raised
+
         self._engine = engine
         if engine.options.dry_run:
             return engine.run()
@@ -280,6 +284,8 @@ class WorkflowManager(AbstractManager):
     # drives a workflow by hand.
 
     def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
+        from dagger.core.pool import cores
+
         supply = dict(self.resources)
         for task in self.running:
             decrement_resources(supply, task.resources)
