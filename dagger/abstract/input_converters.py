@@ -29,6 +29,8 @@ class InputForm(Enum):
     OBJECT = "object"
     FILEPATH = "filepath"
 
+    __hash__ = object.__hash__  # as good as Enum's, which hashes the name each time
+
 
 class ConverterRegistry:
     """Turns data into inputs, by type and form. The most specific type in the MRO wins."""

@@ -112,7 +112,7 @@ class Lookup:
         for datum, output in zip(task.outputs.values(), outputs, strict=True):
             self.adopt(datum, output)
             made[datum] = output
-            if type(datum) is not FileDatum and isinstance(datum, DatumList):
+            if output.kind in ("list", "glob"):
                 made.update(leaves(datum, output) or ())
 
     def adopt(self, datum: AbstractDatum, output: Output) -> None:

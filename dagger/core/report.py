@@ -105,9 +105,11 @@ class RunReport:
         return self.of(FAILED)
 
     def __str__(self) -> str:
-        counts = [(outcome, len(self.of(outcome))) for outcome in OUTCOMES]
-        found = [f"{count} {outcome}" for outcome, count in counts if count]
-        if len(self.up_to_date) == len(self.tasks):
+        counts = dict.fromkeys(OUTCOMES, 0)
+        for task in self.tasks:
+            counts[task.outcome] += 1
+        found = [f"{count} {outcome}" for outcome, count in counts.items() if count]
+        if counts[UP_TO_DATE] == len(self.tasks):
             found = [f"nothing to do: {_tasks(len(self.tasks))} up to date"]
         return f"{', '.join(found)} in {duration(self.seconds)}"
 

@@ -283,7 +283,7 @@ def is_written(datum: AbstractDatum) -> bool:
 
 def is_pickle(datum: AbstractDatum) -> bool:
     """Tell whether a datum is a file that holds a pickled value."""
-    return isinstance(datum, FileDatum) and str(datum.pointer).endswith(".pkl")
+    return (type(datum) is FileDatum or isinstance(datum, FileDatum)) and str(datum.pointer).endswith(".pkl")
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -5,9 +5,11 @@ Under `dagger run` the session's options win over the arguments given here.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskState
@@ -91,6 +93,7 @@ class WorkflowManager(AbstractManager):
         self._listeners = None if listeners is None else _checked_listeners(listeners)
         self._engine: Engine | None = None
         self._slots: list[Slot] = []
+        self._hearing: list[Listener] = []
         self._made: dict[AbstractDatum, Output] = {}
         self._by_name: dict[str, AbstractTask] = {}
         session = sessions.current()
@@ -137,7 +140,8 @@ class WorkflowManager(AbstractManager):
         return report
 
     def _wanted(self) -> list[Slot]:
-        slots = slots_of(ordered_graph(self.end_tasks))
+        with _no_collection():
+            slots = slots_of(ordered_graph(self.end_tasks))
         session = sessions.current()
         if session is None or not session.targets:
             return slots
@@ -176,13 +180,14 @@ class WorkflowManager(AbstractManager):
         self.ready, self.running = [], []
         clock = time.perf_counter()
         self._slots = slots
+        self._hearing = self._all_listeners()
         walker = Walker(self.cache, self.places, self._made)
         workspace = Workspace(self.cache, self.places)
         lookup = Lookup(self.cache, self.places, walker, workspace, self._mend)
         recall = Recall(slots, self.cache, lookup)
-        if recall.settle(force):
-            report = self._nothing_to_do(slots, clock)
-        else:
+        with _no_collection():
+            report = self._nothing_to_do(slots, clock) if recall.settle(force) else None
+        if report is None:
             # What it takes to run something is not loaded where nothing is to be run.
             from dagger.core.checks import check
             from dagger.core.engine import Engine, Options
@@ -273,12 +278,15 @@ class WorkflowManager(AbstractManager):
                 self.failed.add(task)
         elif isinstance(event, TaskStarted):
             self.running.append(self._by_name[event.task])
+        for listener in self._hearing:
+            listener(event)
+
+    def _all_listeners(self) -> list[Listener]:
         session = sessions.current()
         listeners = [*(session.listeners if session else ()), *(self._listeners or ())]
         if self._listeners is None and session is None:
             listeners.append(plain.show)
-        for listener in listeners:
-            listener(event)
+        return listeners
 
     # The five steps of `AbstractManager`. The engine has its own, which wait on a queue; these serve whoever
     # drives a workflow by hand.
@@ -317,6 +325,18 @@ class WorkflowManager(AbstractManager):
     def _interrupt(self) -> None:
         if self._engine is not None:
             self._engine.interrupt()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let the collector of cycles rest while a plan is made: it would look at every task again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _again(slots: Sequence[Slot]) -> list[Slot]:
