@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from threading import Lock, current_thread, main_thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.cache.records import Output, Read
 from dagger.core.report import Failure
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 LOG_TAIL = 8192
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One task, as bytes that a worker can run.
 
     Attributes:
@@ -50,8 +48,7 @@ class Job:
     timeout: float | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a job.
 
     Attributes:
@@ -72,7 +69,7 @@ class Outcome:
     seconds: float = 0.0
     log: str = ""
     peak: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 _alone = Lock()
@@ -104,13 +101,11 @@ def _run_alone(job: Job) -> Outcome:
         finally:
             end_leftovers()
     seconds = time.perf_counter() - clock
-    from dataclasses import replace
-
     said = read_tail(job.log)
     failure = outcome.failure
     if failure is not None and said:
-        failure = replace(failure, log_path=job.log)
-    return replace(outcome, failure=failure, started=started, seconds=seconds, log=said, peak=peak_memory())
+        failure = failure._replace(log_path=job.log)
+    return outcome._replace(failure=failure, started=started, seconds=seconds, log=said, peak=peak_memory())
 
 
 def _run(job: Job, load: object) -> Outcome:
@@ -192,13 +187,12 @@ def failure_of(error: BaseException) -> Failure:
 
 def with_room(failure: Failure, root: str, log: str) -> Failure:
     """Add to a failure which disk is full, if one is: neither a script nor an exception need name it."""
-    from dataclasses import replace
     from tempfile import gettempdir
 
     full = [place for place in (root, os.path.dirname(log), gettempdir()) if _is_full(place)]
     if not full:
         return failure
-    return replace(failure, message=f"{failure.message}; no room is left on the disk of {' and '.join(full)}")
+    return failure._replace(message=f"{failure.message}; no room is left on the disk of {' and '.join(full)}")
 
 
 def _is_full(place: str) -> bool:
