@@ -161,7 +161,7 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
     # A handler, not SIG_IGN: that would be inherited by what tasks start.
     signal.signal(signal.SIGINT, _leave_to_manager)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the manager held it meanwhile
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the manager held them meanwhile
     _close_input()
     become_subreaper()
     watch_manager(path, None if presence is None else _join(presence))

@@ -88,8 +88,9 @@ class Workers:
     def submit(self, job: Job, done: Done) -> None:
         """Run a job in a worker; `done` is called from another thread."""
         try:
+            executor = self._started()
             with _interrupts_held():
-                future = self._started().submit(run_job, job)
+                future = executor.submit(run_job, job)
         except BrokenExecutor as error:
             done(WorkerLost(str(error), self._jobs_of_dead()))
             return
@@ -141,6 +142,7 @@ class Workers:
 
             from dagger.core.isolation import ManagerLife, prepare_worker
 
+            _start_trackers()
             self._life = ManagerLife()
             options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
             given = (self._life.path, self._presence.path)
@@ -163,17 +165,28 @@ class Workers:
             life.close()
 
 
+def _start_trackers() -> None:
+    """Start the processes that track semaphores before signals are held: their start lets go of what is held."""
+    from multiprocessing import resource_tracker
+
+    from loky.backend import resource_tracker as of_loky
+
+    resource_tracker.ensure_running()
+    of_loky.ensure_running()
+
+
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let an interrupt wait while workers may be started.
+    """Let what asks for an end wait while workers may be started.
 
     A worker inherits this until it has its own way with the terminal's Ctrl-C, which would else end it with a
-    traceback while it is still importing.
+    traceback while it is still importing. The thread in which loky ends its workers inherits it too, and hands it on
+    to the commands that it does so with, so that a signal to the whole group does not keep it from that.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

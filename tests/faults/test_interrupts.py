@@ -191,3 +191,25 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # the other side is closed
         return b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_keep_coming_do_not_break_the_ending(project, number):
+    """As from `timeout`, which tells the command and then its group; what ends the workers is in that group too."""
+    project.write("pipeline.py", PIPELINE)
+    process = project.start(
+        "-m", "dagger", "run", "pipeline.py", env={"INTERRUPTED": str(project.path)}, start_new_session=True
+    )
+    assert _wait_until(lambda: _at_work(project), 30), process.poll()
+    until = time.monotonic() + 0.8  # a later Ctrl-C is a second one
+    while time.monotonic() < until and process.poll() is None:
+        os.killpg(process.pid, number)
+        time.sleep(0.005)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == (
+        f"dagger: {'interrupted' if number == signal.SIGINT else 'terminated'}; "
+        "1 finished task kept, 2 ended (second, third)"
+    )
+    assert _wait_until(lambda: not _left(project.path), 5), _left(project.path)
