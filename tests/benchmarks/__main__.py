@@ -7,6 +7,7 @@ long case can be run by itself; the tables are made of all of them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -79,8 +80,9 @@ def main() -> None:
         is_asked = name in options.only if options.only else not case.option or getattr(options, case.option)
         if is_asked:
             progress(f"{name}:")
+            load = f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
             results = [
-                replace(result, revision=peers.revision())
+                replace(result, revision=peers.revision(), notes=[*result.notes, load])
                 for result in case.run(options.n, max(2, round(rounds * case.share)))
             ]
             print(tables(results), flush=True)
