@@ -238,6 +238,10 @@ class BlobStore:
                     if len(folder) == PREFIX:
                         yield from list_folder(os.path.join(place, folder), folder)
 
+    def is_spare(self, digest: str) -> bool:
+        """Whether a blob found no room in the store, and goes with the rest of the overflow."""
+        return not os.path.exists(place_of(self.directory, digest)) and self._spare(digest) is not None
+
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Read every blob; return the digest of each that is damaged, and what is wrong with it. Nothing is changed."""
         for digest, path in list_places(self.directory):

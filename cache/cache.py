@@ -294,8 +294,8 @@ class Cache:
             self.set_memo(STATS, self._stats.dump())
         if self._is_open:
             self._pending.flush()
-        if "blobs" in vars(self) and not self._temporary and os.path.isdir(self.blobs.overflow):
-            self._warn_unwritable("its disk has no room for some results")
+        if self._has_overflow():
+            self._warn_unwritable("there was no room for some results")
 
     def close(self) -> None:
         """Write what waits and let go of all files; one that is in memory ends here."""
@@ -304,6 +304,8 @@ class Cache:
         if self._process != os.getpid():
             return
         self.flush()
+        if self._has_overflow():
+            self._forget_homeless()
         if self._is_open:
             self._pending.close()
         if "blobs" in vars(self):
@@ -373,6 +375,21 @@ class Cache:
             except OSError as error:
                 self._pending.index = self._degrade(error)
         self._pending.change(changes)
+
+    def _has_overflow(self) -> bool:
+        return "blobs" in vars(self) and not self._temporary and os.path.isdir(self.blobs.overflow)
+
+    def _forget_homeless(self) -> None:
+        """Drop the records whose blobs found no room in the store, and so end with this process."""
+        from dagger.cache.collect import blobs_of
+
+        homeless = [
+            record
+            for record in self.all_records()
+            if any(self.blobs.is_spare(digest) for digest, _ in blobs_of(record))
+        ]
+        self._pending.change((rows.record_key(record.key), rows.without([record])) for record in homeless)
+        self._pending.flush()
 
     def _degrade(self, error: Exception) -> Index:
         """Go on in memory: what is on disk stays readable, what is new ends with this process."""

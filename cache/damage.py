@@ -14,7 +14,7 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.collect import blobs_of, blobs_of_output
 from dagger.cache.disk_index import DiskIndex
 from dagger.cache.index import Index
-from dagger.cache.pending import Pending
+from dagger.cache.pending import Change, Pending
 from dagger.cache.records import Record
 
 INDEX = "index"
@@ -103,8 +103,7 @@ def drop(found: Iterable[Damage], pending: Pending, blobs: BlobStore) -> None:
         pending.index.rebuild()
     for digest in named.get(BLOB, ()):
         blobs.drop(digest)
-    for row in named.get(ROW, ()):
-        pending.change([(row, rows.keeping(lambda _: True) if row.startswith(rows.RECORD) else _gone)])
+    pending.change((row, _without_damage(row)) for row in named.get(ROW, ()))
     for row in pending.keys(rows.RECORD):
         data = pending.get(row)
         if data is not None and (lost := _lost(row, data, blobs)):
@@ -148,5 +147,8 @@ def _missing(count: int) -> str:
     return f"{count} of its blobs {'is' if count == 1 else 'are'} missing"
 
 
-def _gone(_: bytes | None) -> None:
-    return None
+def _without_damage(row: str) -> Change:
+    """Keep what is sound of a row of several records; any other row goes."""
+    if row.startswith(rows.RECORD):
+        return rows.keeping(lambda record: record.key == row.removeprefix(rows.RECORD))
+    return lambda _: None

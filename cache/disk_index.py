@@ -284,7 +284,7 @@ class DiskIndex:
 
         try:
             with contextlib.closing(connect(self._database)) as reader:
-                reader.execute("SELECT key, value FROM Cache WHERE raw = 1 LIMIT 1").fetchall()
+                _probe(reader)
                 return list(reader.execute("PRAGMA quick_check(1)")) == [("ok",)]
         except sqlite3.Error:
             return False
@@ -297,14 +297,28 @@ def _examine(database: str, faults: list[str]) -> Generator[tuple[str, bytes], N
         return
     try:
         with contextlib.closing(connect(database, as_it_is=True)) as reader:
+            if not reader.execute("SELECT 1 FROM sqlite_master").fetchall():
+                return  # it was begun on a full disk, or is cut off to nothing: whoever writes it next makes it anew
             faults += [answer for (answer,) in reader.execute("PRAGMA integrity_check(1)") if answer != "ok"]
             for key, raw, value in reader.execute("SELECT key, raw, value FROM Cache"):
                 if raw == 1 and isinstance(key, str) and isinstance(value, bytes):
                     yield key, value
                 else:
                     faults.append(f"the row {key!r} is of another form than ours")
+            _probe(reader)
     except sqlite3.Error as error:
         faults.append(str(error))
+
+
+def _probe(reader: sqlite3.Connection) -> None:
+    """Look at all that diskcache needs.
+
+    Raises:
+        sqlite3.Error: It is not there, or cannot be read.
+    """
+    columns = "store_time, expire_time, access_time, access_count, tag, size, mode, filename"
+    reader.execute(f"SELECT key, raw, value, {columns} FROM Cache LIMIT 1").fetchall()
+    reader.execute("SELECT key, value FROM Settings LIMIT 1").fetchall()
 
 
 def _is_plain(path: str) -> bool:

@@ -18,7 +18,7 @@ import stat
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,24 +236,24 @@ class Bench:
 
     Args:
         folder: Has ``project``, which was run, and ``template``, a copy of its cache.
-        command: What is run, in a fork; returns the exit code.
+        command: What is run, in a fork; takes the words behind ``dagger`` and returns the exit code.
     """
 
-    def __init__(self, folder: Path, command: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, command: Callable[[list[str]], int]) -> None:
         self.project = folder / "project"
         self.cache = self.project / ".dagger"
         self.template = folder / "template"
         self.said = folder / "said.txt"
         self.command = command
 
-    def try_out(self, harm: str, place: str, seed: int) -> list[dict[str, Any]]:
-        """Do a harm, and run as things are, after an edit, and with the outputs gone."""
+    def try_out(self, harm: str, place: str, seed: int, commands: list[list[str]]) -> list[dict[str, Any]]:
+        """Do a harm, then the commands, or else run as things are, after an edit, and with the outputs gone."""
         self.renew()
         path = self.cache / place
         with contextlib.suppress(FileNotFoundError):
             harms = TO_CACHE if harm in TO_CACHE else TO_FOLDERS if path.is_dir() else TO_FILES
             harms[harm](path, random.Random(seed))
-        return list(self._runs())
+        return [self.run(" ".join(words), words) for words in commands] or list(self._runs())
 
     def renew(self) -> None:
         """Put the cache back as it was."""
@@ -277,12 +277,12 @@ class Bench:
         shutil.rmtree(self.project / "place", ignore_errors=True)
         yield self.run("outputs gone")
 
-    def run(self, when: str) -> dict[str, Any]:
+    def run(self, when: str, words: Sequence[str] = ("run", "pipeline.py", "--", "here")) -> dict[str, Any]:
         """Run the command in a fork; return how it ended, what it said and what it left."""
         self.said.write_bytes(b"")
         child = os.fork()
         if not child:
-            self._be_the_command()
+            self._be_the_command(list(words))
         _, status = os.waitpid(child, 0)
         return {
             "when": when,
@@ -291,14 +291,14 @@ class Bench:
             "left": left_in(self.project),
         }
 
-    def _be_the_command(self) -> None:
+    def _be_the_command(self, words: list[str]) -> None:
         code = 99
         try:
             with open(self.said, "wb", buffering=0) as said:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
             os.chdir(self.project)
-            code = self.command()
+            code = self.command(words)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -330,8 +330,8 @@ def main(folder: Path) -> None:
     """Try out each harm that standard input names."""
     from dagger.cli import main as dagger_main
 
-    def command() -> int:
-        sys.argv = ["dagger", "run", "pipeline.py", "--", "here"]
+    def command(words: list[str]) -> int:
+        sys.argv = ["dagger", *words]
         sys.path[0] = str(folder / "project")
         try:
             found = dagger_main()

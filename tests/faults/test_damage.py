@@ -112,21 +112,23 @@ class Harmed:
         found = list(harms.TO_FOLDERS if (self.folder / "template" / place).is_dir() else harms.TO_FILES)
         return found if harms.can_freeze(self.folder) else [it for it in found if it != "read-only"]
 
-    def try_out(self, harm: str, place: str = ".", seed: int = 0) -> list[str]:
-        """Do a harm and run; return what was said, run by run."""
+    def try_out(self, harm: str, place: str = ".", seed: int = 0) -> None:
+        """Do a harm and run: as it is, after an edit, with the outputs gone."""
+        for run in self.ask(harm, place, seed):
+            self.check(f"{place} {harm}, seed {seed}, {run['when']}", run)
+
+    def ask(self, harm: str, place: str, seed: int = 0, *commands: list[str]) -> list[dict[str, Any]]:
+        """Do a harm, then the commands, or else the runs; return what came of each."""
         if self._process is None:
             self._process = self.project.start(harms.__file__, str(self.folder), stdin=subprocess.PIPE)
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps((harm, place, seed)) + "\n")
+        self._process.stdin.write(json.dumps((harm, place, seed, commands)) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr and self._process.stderr.read()
-        said = []
-        for run in json.loads(line):
-            self.check(f"{place} {harm}, seed {seed}, {run['when']}", run)
-            said.append(run["said"])
-        return said
+        answers: list[dict[str, Any]] = json.loads(line)
+        return answers
 
     def check(self, title: str, run: dict[str, Any]) -> None:
         """A run ended with right results, or with one message that says what mends it."""
@@ -181,6 +183,34 @@ def test_any_part_of_the_cache_can_be_harmed_as_a_whole(harmed: Harmed) -> None:
     """Deleted, exchanged, another database's or another format's."""
     for harm in harms.TO_CACHE:
         harmed.try_out(harm)
+
+
+HARMS = [
+    *((harm, ".") for harm in ("index deleted", "blobs deleted", "log of another database", "foreign tables")),
+    *((harm, ".") for harm in ("blobs exchanged", "rows exchanged", "rows of a newer format")),
+    *((harm, "v1/index/cache.db") for harm in ("cut in half", "shredded")),
+    ("a file", "v1/blobs"),
+]
+LOOKS = [
+    ["cache", "ls"],
+    ["cache", "show", "many"],
+    ["why", "add"],
+    ["run", "-n", "pipeline.py"],
+    ["cache", "gc"],
+]
+MENDS = [["cache", "verify", "--repair"], ["cache", "verify"]]
+
+
+def test_every_command_copes_with_damage(harmed: Harmed) -> None:
+    """It says what it can see, or in one message that there is nothing; after a repair the cache is sound."""
+    for harm, place in HARMS:
+        *looks, repair, verify = harmed.ask(harm, place, 0, *LOOKS, *MENDS)
+        for run in (*looks, repair, verify):
+            told = f"{place} {harm}, {run['when']}\n{run['said']}"
+            assert "Traceback" not in run["said"], told
+            assert run["code"] in (0, 1 if run is repair else 2), told
+        assert verify["code"] == 0, verify["said"]
+        assert verify["said"].endswith("no damage\n")
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
