@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from dagger.cache import Cache
 from dagger.cache.blobs import BlobStore
@@ -429,7 +428,8 @@ def _forge(project, task: str, members: list[Member]) -> None:
     (record,) = [it for it in cache.all_records() if it.task == task]
     (output,) = record.outputs
     content = digest_members(members) if output.kind == "tree" else output.content
-    cache.add(replace(record, outputs=(replace(output, members=tuple(members), content=content, value=content),)))
+    forged = output._replace(members=tuple(members), content=content, value=content)
+    cache.add(record._replace(outputs=(forged,)))
     cache.close()
     shutil.rmtree(project.path / "out")
 
