@@ -168,6 +168,19 @@ def _exchange_blobs(cache: Path, chance: random.Random) -> None:
         write(path, content)
 
 
+def _exchange_memos(cache: Path, chance: random.Random) -> None:
+    """Whole memos, under other memos' names: the run's where the files' digests go, and something else in its place."""
+    from dagger.cache.memos import RUN, STATS, read_memo, write_memo
+    from dagger.cache.rows import short
+
+    (run,) = (cache / "v1/memos").glob(f"{RUN}-*")
+    _, root, _ = run.name.split("-")
+    value = read_memo(str(run))
+    assert value is not None
+    write_memo(str(run.with_name(f"{STATS}-{root}-{short('')}")), value)
+    write_memo(str(run), chance.choice([{"text.txt": (4, 5)}, ["a", 1], 7, (), (1, (), {}, "x"), {1: {}}]))
+
+
 def _change_rows(change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> Harm:
     def harm(cache: Path, _chance: random.Random) -> None:
         with contextlib.closing(sqlite3.connect(cache / "v1/index/cache.db")) as database:
@@ -196,6 +209,7 @@ TO_CACHE: dict[str, Harm] = {
     "log of another database": _foreign_log,
     "foreign tables": _foreign_tables,
     "blobs exchanged": _exchange_blobs,
+    "memos exchanged": _exchange_memos,
     "rows exchanged": _change_rows(_exchange_rows),
     "rows of a newer format": _change_rows(lambda rows: [(key, b"\x02" + value[1:]) for key, value in rows]),
     "rows of an older format": _change_rows(lambda rows: [(key, b"\x00" + value[1:]) for key, value in rows]),
