@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, Ta
 from dagger.core.graph import Slot, measure
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome
-from dagger.core.launching import Launcher
+from dagger.core.launching import Launcher, Work
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import type_name
+from dagger.core.pace import Pace
 from dagger.core.pool import Shells, WorkerLost, Workers
 from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
@@ -112,9 +114,10 @@ class Engine:
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
-        self._ready = ReadyTasks(options.jobs, options.supply)
+        self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.can_wait)
+        self._pace = Pace()
         self._later: list[tuple[float, int, Slot]] = []
-        self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
         self._stopping = False
         self._measured = False
         self._false_starts = 0
@@ -281,34 +284,46 @@ class Engine:
             slot = self._ready.take()
             if slot is None:
                 return
-            if not self._start(slot):
-                self._ready.give_back(slot)
+            slots = [slot]
+            if self._launcher.can_wait(slot):
+                slots += self._ready.take_along(self._pace.companions(slot))
+            launched = []
+            for it in slots:
+                work = self._start(it)
+                if work is None:
+                    self._ready.give_back(it)
+                else:
+                    launched.append((work, partial(self._hear, it)))
+            self._launcher.launch(launched)
 
-    def _start(self, slot: Slot) -> bool:
-        """Launch a slot, unless another manager holds it or has just filed its result."""
+    def _hear(self, slot: Slot, result: Outcome | BaseException | None) -> None:
+        """Take note of an end, in whatever thread."""
+        self._ended.put((slot, result))
+
+    def _start(self, slot: Slot) -> Work | None:
+        """Prepare a slot to be launched, unless another manager holds it or has just filed its result."""
         assert slot.manifest is not None
         if not self._lock(slot):
             self._delay(slot, _PATIENCE)
-            return False
+            return None
         if not slot.attempt and self._lookup.published(slot.manifest, slot.seen):
             self._unlock(slot)
             self._to_look.append(slot)
-            return False
+            return None
         try:
             for datum in slot.task.outputs.values():
                 self._workspace.clear(datum)
             work = self._launcher.prepare(slot)
         except (OSError, DaggerError) as error:
             self._fail(slot, Failure(type(error).__name__, str(error)))
-            return False
+            return None
         # Behind the clearing: what lies under an output's name from here on is the task's.
         for lock in slot.locks or ():
             self._presence.mark(lock)
         slot.attempt += 1
         slot.task.update_state(TaskState.RUNNING)
         self.tell(TaskStarted(slot.name, _sentences(slot.reasons), slot.attempt))
-        work(lambda result: self._ended.put((slot, result)))
-        return True
+        return work
 
     def _lock(self, slot: Slot) -> bool:
         """Hold the slot's key and output paths; False where another manager has one of them."""
@@ -324,16 +339,21 @@ class Engine:
 
     # Ending
 
-    def _end(self, slot: Slot, result: Outcome | BaseException) -> None:
+    def _end(self, slot: Slot, result: Outcome | BaseException | None) -> None:
         if isinstance(result, WorkerLost):
             self._lost(slot, result)
             return
         self._ready.give_back(slot)
         self._false_starts = 0
+        if result is None:  # it went along with others that took longer than was thought
+            self._requeue(slot)
+            self._push(slot)
+            return
         if isinstance(result, BaseException):
             result = Outcome(failure=Failure(type(result).__name__, str(result)))
         slot.suspect = False
         slot.seconds = result.seconds
+        self._pace.note(slot)
         if result.failure is None:
             self._finish(slot, result)
         elif result.failure.kind != DamagedError.__name__ or not self._heal(slot):

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, is_running, send_group
@@ -369,9 +370,14 @@ def _flush(*streams: Any) -> None:
         with suppress(Exception):  # a task may have closed it, or there never was one
             stream.flush()
     with suppress(Exception):
-        import ctypes
+        _c_library().fflush(None)
 
-        ctypes.CDLL(None).fflush(None)
+
+@cache
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 def peak_memory() -> int:

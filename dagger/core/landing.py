@@ -134,11 +134,15 @@ class Landing:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name in _own_names(self._loaded):
-            sys.modules.pop(name, None)
-        for name, module in self._loaded.items():
-            if sys.modules.get(name) is not module:
-                sys.modules[name] = module
+        for name, made in self.modules.items():
+            if sys.modules.get(name) is made:
+                self._put_back(name)
+        if sys.modules != self._loaded:
+            for name in list(_own_names(self._loaded)):
+                self._put_back(name)
+            for name, module in self._loaded.items():
+                if sys.modules.get(name) is not module:
+                    sys.modules[name] = module
         _take_dynamic_classes()
         _put_dynamic_classes(self._classes)
         self.left_threads = tuple(it.name for it in threading.enumerate() if it not in self._threads)
@@ -149,6 +153,13 @@ class Landing:
         del self._loaded, self._state, self._classes, self._threads
         Landing.current = None
         _collect()
+
+    def _put_back(self, name: str) -> None:
+        """Let a name in ``sys.modules`` stand for what it stood for before the job."""
+        if name in self._loaded:
+            sys.modules[name] = self._loaded[name]
+        else:
+            del sys.modules[name]
 
 
 def job_module(*frame: Any) -> JobModule:

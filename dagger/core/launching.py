@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
@@ -39,7 +39,8 @@ from dagger.errors import UndigestibleError
 if TYPE_CHECKING:
     from dagger.core.scripts import ScriptRunner
 
-Work = Callable[[Done], None]
+Work = Callable[[Done], None] | Job
+"""A job for a worker, or what launches a task in another way."""
 
 
 class Launcher:
@@ -79,6 +80,19 @@ class Launcher:
         if isinstance(task, ScriptTask):
             return self._script(task, inputs, outputs)
         return self._function(task, inputs, outputs)
+
+    def launch(self, works: Sequence[tuple[Work, Done]]) -> None:
+        """Launch what was prepared; jobs that are launched together go to one worker, one after the other."""
+        jobs = [(work, done) for work, done in works if isinstance(work, Job)]
+        if jobs:
+            self.workers.submit(jobs)
+        for work, done in works:
+            if not isinstance(work, Job):
+                work(done)
+
+    def can_wait(self, slot: Slot) -> bool:
+        """Tell whether a task may be sent to a worker that is still busy: it holds nothing there, and comes back."""
+        return self.workers.controlled and not slot.task.resources and self.in_worker(slot.task)
 
     def log_of(self, task: AbstractTask) -> str:
         """Return where what a task prints is kept while it runs, and after a failure."""
@@ -143,7 +157,7 @@ class Launcher:
         )
         if here:
             return lambda done: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
-        return lambda done: self.workers.submit(job, done)
+        return job
 
     def _body(self, task: AbstractTask, classes: tuple[str, ...]) -> bytes:
         """Return a task's shipped body; tasks of one function share it."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dagger.core.jobs import Job, Outcome, run_here, run_job
+from dagger.core.jobs import Job, Outcome, run_here, run_jobs
 from dagger.errors import DaggerError, TaskError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dagger.core.isolation import ManagerLife
     from dagger.core.scripts import ScriptRunner
 
-Done = Callable[["Outcome | BaseException"], None]
+Done = Callable[["Outcome | BaseException | None"], None]
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +67,7 @@ class Workers:
         self._dying = threading.Lock()
         self._dead: frozenset[str] | None = None
         self._here: bool | None = None if executor is not None else False
-        self._futures: set[Future[Outcome]] = set()
+        self._futures: set[Future[list[Outcome | None]]] = set()
 
     @property
     def controlled(self) -> bool:
@@ -85,21 +85,25 @@ class Workers:
                 raise _unfit(error) from error
         return self._here
 
-    def submit(self, job: Job, done: Done) -> None:
-        """Run a job in a worker; `done` is called from another thread."""
+    def submit(self, jobs: Sequence[tuple[Job, Done]]) -> None:
+        """Run jobs in a worker, one after the other; each `done` is called from another thread.
+
+        It gets None where the jobs before it took so long that it was not begun.
+        """
+        hearers = [done for _, done in jobs]
         try:
             executor = self._started()
             with _interrupts_held():
-                future = executor.submit(run_job, job)
+                future = executor.submit(run_jobs, [job for job, _ in jobs])
         except BrokenExecutor as error:
-            done(WorkerLost(str(error), self._jobs_of_dead()))
+            _tell(hearers, WorkerLost(str(error), self._jobs_of_dead()))
             return
         except Exception as error:
             if self._given is None:
                 raise
-            done(_unfit(error))
+            _tell(hearers, _unfit(error))
             return
-        self._follow(future, done)
+        self._follow(future, hearers)
 
     def _jobs_of_dead(self) -> frozenset[str] | None:
         """Return what the workers were at that died by themselves; loky ends the others once it has told of this."""
@@ -111,19 +115,19 @@ class Workers:
     def submit_here(self, job: Job, body: object, inputs: Any, outputs: Any, done: Done) -> None:
         """Run a job in a thread of this process."""
         try:
-            future = self._started().submit(run_here, body, inputs, outputs, job)
+            future = self._started().submit(_here, body, inputs, outputs, job)
         except Exception as error:
             done(_unfit(error))
             return
-        self._follow(future, done)
+        self._follow(future, [done])
 
-    def _follow(self, future: Future[Outcome], done: Done) -> None:
+    def _follow(self, future: Future[list[Outcome | None]], hearers: Sequence[Done]) -> None:
         if self._given is not None:
             self._futures.add(future)
 
-        def end(ended: Future[Outcome]) -> None:
+        def end(ended: Future[list[Outcome | None]]) -> None:
             self._futures.discard(ended)
-            done(_result(ended, self._jobs_of_dead))
+            _tell(hearers, _result(ended, self._jobs_of_dead))
 
         future.add_done_callback(end)
 
@@ -197,15 +201,23 @@ def _unfit(error: Exception) -> TaskError:
     return TaskError(f"the executor that was given takes no tasks: {type(error).__name__}: {error}")
 
 
-def _result(
-    future: Future[Outcome], jobs_of_dead: Callable[[], frozenset[str] | None] = lambda: None
-) -> Outcome | BaseException:
+def _result(future: Future[Any], jobs_of_dead: Callable[[], frozenset[str] | None] = lambda: None) -> Any:
+    """Return what a future came to, or the exception that stands for it."""
     if future.cancelled():
         return WorkerLost("the job was cancelled")
     error = future.exception()
     if isinstance(error, BrokenExecutor):
         return WorkerLost(str(error), jobs_of_dead())
     return error if error is not None else future.result()
+
+
+def _tell(hearers: Sequence[Done], result: list[Outcome | None] | BaseException) -> None:
+    for index, done in enumerate(hearers):
+        done(result if isinstance(result, BaseException) else result[index])
+
+
+def _here(*arguments: Any) -> list[Outcome | None]:
+    return [run_here(*arguments)]
 
 
 class Shells:

@@ -24,13 +24,16 @@ class ProcessState:
     def __init__(self) -> None:
         self._parts = [part() for part in _PARTS]
         self._of_modules: list[Restore] = []
+        self._modules = 0
         self.take_modules()
 
     def take_modules(self) -> None:
         """Look once more at what modules set up when they are imported: a job's code brings its own along."""
-        from dagger.core.library_state import take_libraries
+        if len(sys.modules) != self._modules:
+            from dagger.core.library_state import take_libraries
 
-        self._of_modules = [_warnings(), *take_libraries()]
+            self._of_modules = [_warnings(), *take_libraries()]
+            self._modules = len(sys.modules)
 
     def restore(self) -> None:
         """Put everything back; one part that fails does not keep the others."""
@@ -42,16 +45,21 @@ class ProcessState:
 
 
 def _environment() -> Restore:
-    former = dict(os.environ)
+    # Looked at in the form in which it is held: to decode each variable would take longer than all else here.
+    environment: Any = getattr(os, "environb", os.environ)
+    held: dict[Any, Any] = environment._data
+    former = dict(held)
 
     def restore() -> None:
+        if held == former:
+            return
         zone = os.environ.get("TZ")
-        for name in [name for name in os.environ if name not in former]:
-            del os.environ[name]
+        for name in [name for name in environment if name not in former]:
+            del environment[name]
         for name, value in former.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
-        if zone != former.get("TZ") and sys.platform != "win32":
+            if environment.get(name) != value:
+                environment[name] = value
+        if zone != os.environ.get("TZ") and sys.platform != "win32":
             import time
 
             time.tzset()
@@ -105,13 +113,14 @@ def _signals() -> Restore:
 
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    ask = getattr(signal, "_signal", signal).getsignal  # without the detour that makes an enum of each answer
+    former = {number: ask(number) for number in _SIGNALS}
 
     def restore() -> None:
         if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in former.items():
-            if handler is not None and signal.getsignal(number) != handler:
+            if handler is not None and ask(number) != handler:
                 signal.signal(number, handler)
 
     return restore
