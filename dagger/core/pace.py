@@ -1,38 +1,38 @@
-"""How many short tasks go to a worker at once, by how long tasks of their kind have taken so far."""
+"""How many short tasks go to a worker at once, by how long tasks of their kind have taken of late."""
 
 from __future__ import annotations
+
+from collections import defaultdict, deque
 
 from dagger.core.graph import Slot
 from dagger.core.task import FunctionTask
 
 _WANTED = 0.02
-"""Seconds of work that are sent at once: hundreds of times what it costs to send them, and little to lose."""
-_MOST = 50
+"""Seconds of work that are sent at once: many times what it costs to send them, and little to lose."""
+_MOST = 10
 _SHORT = 0.01
-_FEWEST_SEEN = 4
+_LOOKED_AT = 8
 
 
 class Pace:
     """What a run has seen of how long its tasks take.
 
-    Tasks of one function count as one kind. Unless every one of a kind was short so far, none takes others along.
+    Tasks of one function count as one kind. Unless the last few of a kind were all short, none takes others along.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[object, tuple[int, float, float]] = {}
+        self._last: defaultdict[object, deque[float]] = defaultdict(lambda: deque(maxlen=_LOOKED_AT))
 
     def note(self, slot: Slot) -> None:
         """Take in how long a task has taken."""
-        kind = _kind(slot)
-        count, total, longest = self._seen.get(kind, (0, 0.0, 0.0))
-        self._seen[kind] = count + 1, total + slot.seconds, max(longest, slot.seconds)
+        self._last[_kind(slot)].append(slot.seconds)
 
     def companions(self, slot: Slot) -> int:
         """Return how many tasks may go along with one."""
-        count, total, longest = self._seen.get(_kind(slot), (0, 0.0, 0.0))
-        if count < _FEWEST_SEEN or longest > _SHORT:
+        last = self._last[_kind(slot)]
+        if len(last) < _LOOKED_AT or max(last) > _SHORT:
             return 0
-        return min(_MOST, int(_WANTED * count / total)) - 1
+        return min(_MOST, int(_WANTED / max(last))) - 1
 
 
 def _kind(slot: Slot) -> object:
