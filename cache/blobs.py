@@ -15,6 +15,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import count
+from threading import get_ident
 from typing import BinaryIO
 
 import xxhash
@@ -43,6 +45,10 @@ from dagger.errors import CacheError, DamagedError
 # knowledge stays.
 _checked: dict[str, Signature] = {}
 _clocks: dict[str, FileClock] = {}
+
+_SMALL = 1 << 16
+"""Up to this size a file is read whole, so that what is digested need not be read a second time."""
+_numbers = count()
 
 
 class BlobStore:
@@ -100,7 +106,7 @@ class BlobStore:
         """Keep some bytes; return their digest."""
         digest = str(xxhash.xxh3_128_hexdigest(data))
         if not self.refresh(digest, len(data)):
-            self.put_with(lambda file: file.write(data))
+            self.put_with(lambda file: file.write(data), known=(digest, len(data)))
         return digest
 
     def put_file(self, path: str) -> tuple[str, int]:
@@ -109,6 +115,9 @@ class BlobStore:
         What is digested is the copy, so that a file that changes meanwhile cannot be filed wrongly.
         """
         with open(path, "rb", buffering=0) as source:
+            if os.fstat(source.fileno()).st_size <= _SMALL:
+                data = source.read()
+                return self.put_bytes(data), len(data)
             # Reading twice is cheaper than writing once what is there already.
             digest, size = hash_descriptor(source.fileno())
             if self.refresh(digest, size):
@@ -119,7 +128,7 @@ class BlobStore:
 
                 source.seek(0)
                 if not clone(source.fileno(), blob.fileno()):
-                    shutil.copyfileobj(source, blob, CHUNK)
+                    shutil.copyfileobj(source, blob, min(CHUNK, size + 1))
 
             return self.put_with(fill)
 
@@ -136,20 +145,22 @@ class BlobStore:
 
         return self.put_with(fill)
 
-    def put_with(self, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
+    def put_with(self, fill: Callable[[BinaryIO], object], known: tuple[str, int] | None = None) -> tuple[str, int]:
         """Keep what ``fill`` writes to the file that it is given; return the digest and the size.
 
-        ``fill`` may be called a second time, when the first place that it wrote to was full.
+        Args:
+            fill: May be called a second time, when the first place that it wrote to was full.
+            known: The digest and the size, where who fills knows them; else what was written is read.
         """
         try:
-            return self._publish(self.directory, make_scratch(self.directory), fill)
+            return self._publish(self.directory, make_scratch(self.directory), fill, known)
         except FileNotFoundError:
             # The store was deleted under our hands; it is made again.
-            return self._publish(self.directory, make_scratch(self.directory), fill)
+            return self._publish(self.directory, make_scratch(self.directory), fill, known)
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
-        return self._publish(self.overflow, self._overflow_scratch(), fill)
+        return self._publish(self.overflow, self._overflow_scratch(), fill, known)
 
     def put_tree(self, directory: str) -> tuple[str, tuple[Member, ...]]:
         """Keep every file below a directory; return the digest of the whole and its members."""
@@ -276,18 +287,22 @@ class BlobStore:
             raise CacheError(f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own")
         return scratch
 
-    def _publish(self, place: str, scratch: str, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
-        import tempfile
-
-        descriptor, beside = tempfile.mkstemp(dir=scratch)
+    def _publish(
+        self, place: str, scratch: str, fill: Callable[[BinaryIO], object], known: tuple[str, int] | None
+    ) -> tuple[str, int]:
+        beside = f"{scratch}/{os.getpid()}-{get_ident()}-{next(_numbers)}"
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "w+b") as raw:
                 fill(raw)
                 raw.flush()
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                digest, size = hash_descriptor(descriptor)
+                if known is None:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    digest, size = hash_descriptor(descriptor)
+                else:
+                    digest, size = known
                 os.fchmod(descriptor, 0o444)
-            if not self.refresh(digest, size):
+            if known is not None or not self.refresh(digest, size):
                 _put(beside, place_of(place, digest))
             return digest, size
         finally:
@@ -296,13 +311,14 @@ class BlobStore:
 
     def refresh(self, digest: str, size: int) -> bool:
         """Whether the blob is there; it is made young, so that gc spares it for a while."""
-        path = self.path(digest)
+        path = place_of(self.directory, digest)
         try:
             if os.stat(path).st_size != size:
                 return False
             os.utime(path)
         except OSError:
-            return False
+            spare = self._spare(digest)
+            return spare is not None and os.stat(spare).st_size == size
         return True
 
     def _restore_member(self, member: Member, destination: str) -> None:
@@ -349,12 +365,14 @@ class BlobStore:
 
 def _put(beside: str, path: str) -> None:
     """Rename a file to a blob's place; what else than a blob stands in the way there is damage, and goes."""
-    folder = os.path.dirname(path)
-    if os.path.lexists(folder) and not os.path.isdir(folder):
-        remove_whatever(folder)
-    make_private(folder)
     try:
         os.replace(beside, path)
     except IsADirectoryError:
         remove_whatever(path)
+        os.replace(beside, path)
+    except (FileNotFoundError, NotADirectoryError):
+        folder = os.path.dirname(path)
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            remove_whatever(folder)
+        make_private(folder)
         os.replace(beside, path)

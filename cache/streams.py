@@ -26,7 +26,8 @@ def copy_hashed(source: int, destination: int) -> tuple[str, int]:
 def _pump(source: int, destination: int | None) -> tuple[str, int]:
     state = xxhash.xxh3_128()
     size = 0
-    buffer = bytearray(CHUNK)
+    # No larger than it must be: to fill a buffer of a mebibyte with zeros takes longer than all else for a small file.
+    buffer = bytearray(max(1, min(CHUNK, os.fstat(source).st_size)))
     with memoryview(buffer) as view:
         while count := os.readv(source, [buffer]):
             chunk = view[:count]

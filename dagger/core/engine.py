@@ -44,7 +44,6 @@ _MOST_HELD = 200
 _FIRST_BACK_OFF = 0.1
 _LONGEST_BACK_OFF = 60.0
 _MOST_CULPRITS = 5
-_MOST_AHEAD = 8
 _MOST_FALSE_STARTS = 3
 
 _GOOD = {out.RAN, out.RESTORED, out.UP_TO_DATE}
@@ -115,8 +114,8 @@ class Engine:
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
-        self._ready = ReadyTasks(options.jobs, options.supply, self._ahead)
         self._pace = Pace()
+        self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.way, self._pace.company)
         self._later: list[tuple[float, int, Slot]] = []
         self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
         self._stopping = False
@@ -282,24 +281,17 @@ class Engine:
 
     def _launch(self) -> None:
         while not self._stopping:
-            slot = self._ready.take()
-            if slot is None:
+            slots = self._ready.take()
+            if not slots:
                 return
-            along = self._ready.take_along(self._pace.companions(slot)) if self._ahead(slot) > 1 else []
             launched = []
-            for it in (slot, *along):
-                work = self._start(it)
+            for slot in slots:
+                work = self._start(slot)
                 if work is None:
-                    self._ready.give_back(it)
+                    self._ready.give_back(slot)
                 else:
-                    launched.append((work, partial(self._hear, it)))
+                    launched.append((work, partial(self._hear, slot)))
             self._launcher.launch(launched)
-
-    def _ahead(self, slot: Slot) -> int:
-        """Tell how many tasks like one may be sent for each worker: of long ones only the next, lest much be lost."""
-        if not self._launcher.can_wait(slot):
-            return 1
-        return _MOST_AHEAD if self._pace.companions(slot) else 2
 
     def _hear(self, slot: Slot, result: Outcome | BaseException | None) -> None:
         """Take note of an end, in whatever thread."""

@@ -90,9 +90,13 @@ class Launcher:
             if not isinstance(work, Job):
                 work(done)
 
-    def can_wait(self, slot: Slot) -> bool:
-        """Tell whether a task may be sent to a worker that is still busy: it holds nothing there, and comes back."""
-        return self.workers.controlled and not slot.task.resources and self.in_worker(slot.task)
+    def way(self, slot: Slot) -> str:
+        """Tell which way a task goes, empty where it must not be sent while all workers are busy."""
+        if slot.task.resources:
+            return ""
+        if not self.in_worker(slot.task):
+            return "shell"
+        return "worker" if self.workers.controlled else ""
 
     def log_of(self, task: AbstractTask) -> str:
         """Return where what a task prints is kept while it runs, and after a failure."""
@@ -190,14 +194,15 @@ class Launcher:
 
             started = time.time()
             try:
-                end = runner.run(
-                    shell_argv(text),
-                    cwd=self.places.root,
-                    env=dict(os.environ),
-                    log_path=log,
-                    timeout=task.timeout,
-                    token=task.identifier,
-                )
+                with self.shells.turn:
+                    end = runner.run(
+                        shell_argv(text),
+                        cwd=self.places.root,
+                        env=os.environ,
+                        log_path=log,
+                        timeout=task.timeout,
+                        token=task.identifier,
+                    )
                 said = read_tail(log)
                 if end.exit_code != 0:
                     failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 
 from dagger.core.graph import Slot
-from dagger.core.task import FunctionTask
+from dagger.core.task import FunctionTask, ScriptTask
 
 _WANTED = 0.02
 """Seconds of work that are sent at once: many times what it costs to send them, and little to lose."""
@@ -27,8 +27,10 @@ class Pace:
         """Take in how long a task has taken."""
         self._last[_kind(slot)].append(slot.seconds)
 
-    def companions(self, slot: Slot) -> int:
+    def company(self, slot: Slot) -> int:
         """Return how many tasks may go along with one."""
+        if isinstance(slot.task, ScriptTask):
+            return 0  # a shell takes one
         last = self._last[_kind(slot)]
         if len(last) < _LOOKED_AT or max(last) > _SHORT:
             return 0

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.jobs import Job, Outcome, run_here, run_jobs
@@ -226,6 +226,7 @@ class Shells:
     Args:
         jobs: Scripts at once, at most.
         presence: What the scripts are part of.
+
     """
 
     def __init__(self, jobs: int | None, presence: Presence) -> None:
@@ -234,13 +235,18 @@ class Shells:
         self._threads: ThreadPoolExecutor | None = None
         self._runner: ScriptRunner | None = None
 
+    @cached_property
+    def turn(self) -> threading.Semaphore:
+        """Held while a script runs: there are more threads, so that one runs while what the last one made is stored."""
+        return threading.Semaphore(self._jobs or cores())
+
     def submit(self, work: Callable[[ScriptRunner], Outcome], done: Done) -> None:
         """Call `work` with the script runner, in a thread; `done` hears what it returns."""
         if self._threads is None or self._runner is None:
             from dagger.core.scripts import ScriptRunner
 
             self._runner = ScriptRunner(held=self._presence.fileno())
-            self._threads = ThreadPoolExecutor(self._jobs or cores(), thread_name_prefix="dagger-script")
+            self._threads = ThreadPoolExecutor(2 * (self._jobs or cores()), thread_name_prefix="dagger-script")
         future = self._threads.submit(work, self._runner)
         future.add_done_callback(lambda ended: done(_result(ended)))
 

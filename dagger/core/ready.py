@@ -1,12 +1,14 @@
 """In what order: of the tasks that must run, the one with the longest way to the end that fits goes first.
 
 Whether a task must run at all is decided elsewhere. A worker that has ended a task would wait for the next one while
-the engine takes note of the last; so a task that demands nothing may be sent while all workers are busy, and one that
-is known to be short takes others along.
+the engine takes note of the last; so a task that demands nothing may be sent while all workers are busy, and short ones
+go several at a time. That holds while all that is sent goes the same way, to workers or to shells: each of the two
+keeps to the number of jobs, but they do not know of each other.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
@@ -15,6 +17,11 @@ from dagger.core.graph import Slot
 from dagger.core.pool import cores
 
 Demand = tuple[tuple[str, float], ...]
+
+_AHEAD = 2
+"""How much is sent for each worker: what it runs and what it runs next, so that little is lost at once."""
+_SHORT_AHEAD = 8
+"""The same, where the tasks are short."""
 
 
 class ReadyTasks:
@@ -25,68 +32,84 @@ class ReadyTasks:
     Args:
         jobs: Tasks at once, None for the number of cores.
         supply: Resource kind to amount; a kind that is not named is unlimited.
-        ahead: Tells how many tasks like one may be sent for each worker; 1 where it must not wait there.
+        way: Tells which way a task goes; empty where it must not wait there.
+        company: Tells how many tasks may go with one, since all are short.
 
     Attributes:
-        running: What was taken and not given back.
+        running: What was taken and not given back, and which way it went.
     """
 
-    def __init__(self, jobs: int | None, supply: Mapping[str, float], ahead: Callable[[Slot], int]) -> None:
-        self.running: set[Slot] = set()
-        self._along: set[Slot] = set()
-        self._blocking: set[Slot] = set()
-        self._ahead = ahead
+    def __init__(
+        self,
+        jobs: int | None,
+        supply: Mapping[str, float],
+        way: Callable[[Slot], str],
+        company: Callable[[Slot], int],
+    ) -> None:
+        self.running: dict[Slot, str] = {}
+        self._together: set[Slot] = set()
+        self._ways: Counter[str] = Counter()
+        self._way = way
+        self._company = company
         self._jobs = jobs
         self._free = dict(supply)
         self._heaps: dict[Demand, list[Slot]] = {}
+        self._suspect: Slot | None = None
 
     def add(self, slot: Slot) -> None:
         """Let a task wait for its turn."""
         heappush(self._heaps.setdefault(slot.demand, []), slot)
 
-    def take(self) -> Slot | None:
-        """Return the task to launch now, None while nothing fits; it holds its resources until `give_back`.
+    def take(self) -> list[Slot]:
+        """Return the tasks to launch now, to run one after the other; none while nothing fits.
 
-        A task that is suspected to kill its worker gets to run alone, so that who dies is known.
+        They hold their resources until `give_back`. A task that is suspected to kill its worker gets to run alone, so
+        that who dies is known.
         """
-        if not any(self._heaps.values()) or any(slot.suspect for slot in self._blocking):
-            return None
+        if self._suspect is not None:
+            return []
         fitting = [
             heap for demand, heap in self._heaps.items() if heap and resources_available(self._free, dict(demand))
         ]
         if not fitting:
-            return None
+            return []
         heap = min(fitting, key=lambda it: it[0])
-        if heap[0].suspect and self.running:
-            return None
-        ahead = 1 if heap[0].suspect else self._ahead(heap[0])
-        if len(self.running) - len(self._along) >= (self._jobs or cores()) * (1 if self._blocking else ahead):
-            return None
-        slot = heappop(heap)
-        if ahead == 1:
-            self._blocking.add(slot)
-        decrement_resources(self._free, slot.task.resources)
-        self.running.add(slot)
-        return slot
-
-    def take_along(self, most: int) -> list[Slot]:
-        """Return tasks that go to a worker with one that was taken, to run one after the other; they hold nothing.
-
-        Args:
-            most: How many; but no worker gets more than half of its share of what waits.
-        """
-        heap = self._heaps.get((), [])
-        most = min(most, len(heap) // (2 * (self._jobs or cores())))
-        taken: list[Slot] = []
-        while len(taken) < most and not heap[0].suspect and self._ahead(heap[0]) > 1:
-            taken.append(heappop(heap))
-        self._along.update(taken)
-        self.running.update(taken)
+        if heap[0].suspect:
+            if not self.running:
+                self._suspect = heap[0]
+                return [self._taken(heap, "")]
+            return []
+        way = self._way(heap[0])
+        company = self._company(heap[0]) if way else 0
+        if len(self.running) - len(self._together) >= self._most(way, company):
+            return []
+        taken = [self._taken(heap, way)]
+        # No worker gets more than half of its share of what waits.
+        company = min(company, len(heap) // (2 * (self._jobs or cores())))
+        while len(taken) <= company and self._goes_with(heap[0], way):
+            taken.append(self._taken(heap, way))
+        self._together.update(taken[1:])
         return taken
 
     def give_back(self, slot: Slot) -> None:
         """Let go of what a task held."""
-        self._along.discard(slot)
-        self._blocking.discard(slot)
-        self.running.discard(slot)
-        increment_resources(self._free, slot.task.resources)
+        way = self.running.pop(slot, None)
+        if way is not None:
+            self._ways[way] -= 1
+            self._together.discard(slot)
+            self._suspect = None
+            increment_resources(self._free, slot.task.resources)
+
+    def _most(self, way: str, company: int) -> int:
+        alone = way and self._ways[way] == len(self.running)
+        return (self._jobs or cores()) * ((_SHORT_AHEAD if company else _AHEAD) if alone else 1)
+
+    def _goes_with(self, slot: Slot, way: str) -> bool:
+        return not slot.suspect and self._way(slot) == way and self._company(slot) > 0
+
+    def _taken(self, heap: list[Slot], way: str) -> Slot:
+        slot = heappop(heap)
+        decrement_resources(self._free, slot.task.resources)
+        self.running[slot] = way
+        self._ways[way] += 1
+        return slot

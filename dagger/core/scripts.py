@@ -140,7 +140,7 @@ class ScriptRunner:
             (
                 [os.fsencode(argument) for argument in argv],
                 os.fsencode(os.path.abspath(cwd)),
-                {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+                _encoded(env),
                 os.fsencode(os.path.abspath(log_path)),
             )
         )
@@ -284,6 +284,12 @@ class ScriptRunner:
             if connection is not None:
                 connection.close()
         self.__init__(self._grace, self._held)  # type: ignore[misc]
+
+
+def _encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
+    if env is os.environ and os.supports_bytes_environ:
+        return dict(os.environb._data)  # type: ignore[attr-defined]  # as it is held, without a detour over text
+    return {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
 
 
 def _pid_from(said: tuple[object, ...], program: str) -> int:
