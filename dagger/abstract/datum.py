@@ -8,7 +8,7 @@ not run is such an IOU: it can already be another task's input.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,21 +44,19 @@ class AbstractDatum(ABC):
         pointer: Where the data is, or the data itself: any object. When given, None too, the datum
             is populated and looked at at once.
 
-    Attributes:
-        parents: The tasks that make it: none for a source, one for an output.
-
     Raises:
         TypeError: `parent` is no task; most often a pointer that was given without its name.
         ValueError: The pointer is badly formed.
     """
 
-    parents: list[AbstractTask]
+    # Slots: a copy that is made for a worker would else leave each datum with a dict of its own.
+    __slots__ = ("__dict__", "__weakref__", "_known_quickhash", "_parents", "_pointer", "_state")
 
     def __init__(self, parent: AbstractTask | None = None, *, pointer: Any = NOTHING) -> None:
         self._state = DatumState.EMPTY
         self._pointer: Any = NOTHING
         self._known_quickhash: Hashable = None
-        self.parents = [] if parent is None else [_checked_parent(parent, self)]
+        self._parents: tuple[AbstractTask, ...] = () if parent is None else (_checked_parent(parent, self),)
         if pointer is not NOTHING:
             self.populate(pointer)
             self.verify_available()
@@ -83,6 +81,15 @@ class AbstractDatum(ABC):
 
         Called only while the datum is AVAILABLE.
         """
+
+    @property
+    def parents(self) -> list[AbstractTask]:
+        """The tasks that make it: none for a source, one for an output."""
+        return list(self._makers())
+
+    @parents.setter
+    def parents(self, parents: Iterable[AbstractTask]) -> None:
+        self._parents = tuple(parents)
 
     # State
 
@@ -185,12 +192,15 @@ class AbstractDatum(ABC):
 
     def _sources(self) -> list[AbstractDatum]:
         """Return the data in it that no task makes."""
-        return [] if self.parents else [self]
+        return [] if self._parents else [self]
+
+    def _makers(self) -> tuple[AbstractTask, ...]:
+        return self._parents
 
     def _adopt(self, task: AbstractTask) -> None:
         """Make a task one of the parents, once."""
-        if not any(parent is task for parent in self.parents):
-            self.parents.append(task)
+        if not self._parents or not any(parent is task for parent in self._parents):
+            self._parents += (task,)
 
     def __repr__(self) -> str:
         pointer = "" if self._pointer is NOTHING else f" {shown_pointer(self._pointer)}"

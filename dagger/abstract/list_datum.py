@@ -64,21 +64,6 @@ class DatumList(AbstractDatum):
     # Read off the members
 
     @property
-    def parents(self) -> list[AbstractTask]:
-        """The tasks that make it or one of its members."""
-        known = set(map(id, self._parents))
-        for member in self.datums:
-            for parent in member.parents:
-                if id(parent) not in known:
-                    known.add(id(parent))
-                    self._parents.append(parent)
-        return self._parents
-
-    @parents.setter
-    def parents(self, parents: list[AbstractTask]) -> None:
-        self._parents = parents
-
-    @property
     def state(self) -> DatumState:
         """The least of its members' states; a move moves every member."""
         if not self._are_known:
@@ -164,6 +149,19 @@ class DatumList(AbstractDatum):
         if not self.datums:
             return super()._sources()
         return [source for member in self.datums for source in member._sources()]
+
+    def _makers(self) -> tuple[AbstractTask, ...]:
+        """Return the tasks that make it or one of its members."""
+        known = set(map(id, self._parents))
+        found = []
+        for member in self.datums:
+            for parent in member._makers():
+                if id(parent) not in known:
+                    known.add(id(parent))
+                    found.append(parent)
+        if found:
+            self._parents += tuple(found)
+        return self._parents
 
     def _adopt(self, task: AbstractTask) -> None:
         super()._adopt(task)

@@ -104,8 +104,9 @@ class AbstractTask(ABC):
         if version is not None:
             check_version(identifier, version)
         self.inputs = {} if inputs is None else checked_data(identifier, "input", inputs)
-        self.dependencies = [] if dependencies is None else checked_tasks(identifier, dependencies)
-        self.resources = {} if resources is None else checked_resources(identifier, resources)
+        # Most tasks have none: what is not asked for is not made.
+        self._dependencies = None if dependencies is None else checked_tasks(identifier, dependencies)
+        self._resources = None if resources is None else checked_resources(identifier, resources)
         if ignore:
             check_ignored(identifier, self.ignore, self.inputs)
         if self.input_form is None and type(self)._collect_inputs is AbstractTask._collect_inputs:
@@ -115,11 +116,11 @@ class AbstractTask(ABC):
         made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs))
         self.outputs = checked_data(identifier, "output", made)
         # A pointer that an output has from its declaration, such as a path, outlives a failure.
-        self._declared: dict[str, Any] = {}
+        self._declared: tuple[tuple[str, Any], ...] = ()
         for name, datum in self.outputs.items():
             datum._adopt(self)
             if datum.state is not DatumState.EMPTY:
-                self._declared[name] = datum.pointer
+                self._declared += ((name, datum.pointer),)
         for tell in on_create:
             tell(self)
 
@@ -171,13 +172,35 @@ class AbstractTask(ABC):
         self._state = checked_move(TASK_TRANSITIONS, self._state, new)
 
     @property
+    def dependencies(self) -> list[AbstractTask]:
+        """The tasks that must be complete before, though nothing of theirs is an input."""
+        if self._dependencies is None:
+            self._dependencies = []
+        return self._dependencies
+
+    @dependencies.setter
+    def dependencies(self, tasks: list[AbstractTask]) -> None:
+        self._dependencies = tasks
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Kind to the amount that it holds while it runs."""
+        if self._resources is None:
+            self._resources = {}
+        return self._resources
+
+    @resources.setter
+    def resources(self, amounts: dict[str, float]) -> None:
+        self._resources = amounts
+
+    @property
     def upstream(self) -> list[AbstractTask]:
         """The tasks that it needs directly: makers of inputs, then dependencies, each once."""
         found: dict[AbstractTask, None] = {}
         for datum in self.inputs.values():
-            for parent in datum.parents:
+            for parent in datum._makers():
                 found[parent] = None
-        for task in self.dependencies:
+        for task in self._dependencies or ():
             found[task] = None
         return list(found)
 
@@ -317,8 +340,9 @@ class AbstractTask(ABC):
 
     def _forget_former(self) -> None:
         """What a former run put in memory must not pass for what this one makes."""
+        declared = dict(self._declared)
         for name, datum in self.outputs.items():
-            if name not in self._declared and datum.state is DatumState.AVAILABLE:
+            if name not in declared and datum.state is DatumState.AVAILABLE:
                 datum.state = DatumState.EMPTY
 
     def _populate_outputs(self, made: object) -> None:
@@ -343,10 +367,11 @@ class AbstractTask(ABC):
         )
 
     def _clear_outputs(self) -> None:
+        declared = dict(self._declared)
         for name, datum in self.outputs.items():
             datum.clear()
-            if name in self._declared:
-                datum.populate(self._declared[name])
+            if name in declared:
+                datum.populate(declared[name])
 
 
 def _options_of(kind: type[AbstractTask]) -> set[str]:

@@ -293,7 +293,7 @@ def _ignores_case(root: str) -> bool:
 
 
 def _demands(task: AbstractTask, supply: Mapping[str, float]) -> Iterator[str]:
-    if resources_available(supply, task.resources):
+    if not task._resources or resources_available(supply, task.resources):
         return
     for kind, amount in task.resources.items():
         if kind in supply and amount > supply[kind]:

@@ -29,22 +29,30 @@ class StoredValue:
 
     Attributes:
         inline: The container's bytes where they are small, else None and the blob has them.
+        value: The digest of what it means, or empty.
         mend: Called when the blob is gone or damaged; runs the producer again and returns the new value.
     """
 
-    __slots__ = ("digest", "directory", "inline", "mend")
+    __slots__ = ("digest", "directory", "inline", "mend", "value")
 
     def __init__(
         self,
         directory: str,
         digest: str,
         inline: bytes | None,
+        value: str = "",
         mend: Callable[[], object] | None = None,
     ) -> None:
         self.directory = directory
         self.digest = digest
         self.inline = inline
+        self.value = value
         self.mend = mend
+
+    @property
+    def quickhash(self) -> int:
+        """What the value is worth: by its meaning, or by its bytes where that has no digest."""
+        return int(self.value or self.digest, 16)
 
     def load(self) -> object:
         """Return the value, its blob checked first.
@@ -67,7 +75,7 @@ class StoredValue:
         return values.load(path, value_unpickler)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredValue, (self.directory, self.digest, self.inline)
+        return StoredValue, (self.directory, self.digest, self.inline, self.value)
 
 
 class MemoryDatum(AbstractDatum):
@@ -90,7 +98,9 @@ class MemoryDatum(AbstractDatum):
             if session is not None and session.partial:
                 raise NotComputed
         if isinstance(self._pointer, StoredValue):
-            self._pointer = self._pointer.load()
+            stored = self._pointer
+            self._pointer = stored.load()
+            self._known_quickhash = stored.quickhash
         return super().pointer
 
     def _validate_format_logic(self) -> bool:
@@ -103,6 +113,8 @@ class MemoryDatum(AbstractDatum):
         """A value in memory leaves nothing behind."""
 
     def _quickhash(self) -> int:
+        if isinstance(self._pointer, StoredValue):
+            return self._pointer.quickhash
         from dagger.cache.digests import digest_value
 
         return int(digest_value(self.pointer), 16)

@@ -19,7 +19,7 @@ from dagger.abstract import TaskState
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, measure
+from dagger.core.graph import Slot, measure, tie
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome
 from dagger.core.launching import Launcher, Work
@@ -96,6 +96,7 @@ class Engine:
         options: Options,
         tell: Callable[[Event], None],
     ) -> None:
+        tie(slots)
         self.slots = slots
         self.cache = cache = lookup.cache
         self.places = places = lookup.places
@@ -447,7 +448,7 @@ class Engine:
             assert above.report is not None
             self.report.tasks.remove(above.report)
             above.report = above.known = None
-            above.heals.append(slot)
+            above.heals += (slot,)
             above.task.update_state(TaskState.WAITING)
             slot.waits += 1
             self._to_look.append(above)
@@ -519,13 +520,15 @@ class Engine:
         if of is not None:
             details = {"started": of.started, "seconds": of.seconds, "log": of.log, **details}
         reasons = () if outcome in (out.UP_TO_DATE, out.SKIPPED) else _sentences(slot.reasons)
-        slot.report = TaskReport(slot.name, outcome, reasons, notes=tuple(slot.notes), **details)
+        slot.report = TaskReport(slot.name, outcome, reasons, notes=slot.notes, **details)
         self.report.tasks.append(slot.report)
         self._unlock(slot)
+        if slot.known:  # which is all that anybody asks for from here on
+            slot.manifest, slot.reasons, slot.seen = None, (), None
         if outcome in _GOOD:
             slot.task.update_state(TaskState.COMPLETE)
         if outcome in _GOOD or outcome in _FORESEEN:
-            followers, slot.heals = slot.heals or slot.followers, []
+            followers, slot.heals = slot.heals or slot.followers, ()
             for follower in followers:
                 follower.waits -= 1
                 if not follower.waits:
@@ -549,7 +552,7 @@ class Engine:
         self.cache.set_entry(self.places.root, slot.name, entry)
 
     def _note_of(self, slot: Slot, message: str, *, warn: bool = False) -> None:
-        slot.notes.append(message)
+        slot.notes += (message,)
         self._note(f"task {slot.name!r} {message}", slot.name)
         if warn:
             import warnings

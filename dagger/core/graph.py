@@ -20,7 +20,7 @@ class Slot:
 
     Attributes:
         name: The task's identifier.
-        index: Its place in topological order.
+        index: Its place in topological order, as `tie` says, as do `waits` and `followers`.
         waits: How many tasks upstream are not settled.
         upstream: The tasks that it needs, and `followers` those that need it.
         known: What is remembered of it, where it is as it was or came out well; else None.
@@ -56,22 +56,22 @@ class Slot:
         "waits",
     )
 
-    def __init__(self, task: AbstractTask, index: int) -> None:
+    def __init__(self, task: AbstractTask) -> None:
         self.task = task
         self.name = task.identifier
-        self.index = index
+        self.index = 0
         self.waits = 0
-        self.upstream: list[Slot] = []
-        self.followers: list[Slot] = []
+        self.upstream: Sequence[Slot] = ()
+        self.followers: Sequence[Slot] = ()
         self.known: Known | None = None
         self.manifest: Manifest | None = None
         self.reasons: tuple[Reason, ...] = ()
         self.length = 0.0
         self.seconds = 0.0
         self.attempt = 0
-        self.heals: list[Slot] = []
+        self.heals: tuple[Slot, ...] = ()
         self.suspect = False
-        self.notes: list[str] = []
+        self.notes: tuple[str, ...] = ()
         self.locks: list[Lock] | None = None
         self.seen: frozenset[float] | None = None
         self.report: TaskReport | None = None
@@ -79,7 +79,7 @@ class Slot:
     @property
     def demand(self) -> tuple[tuple[str, float], ...]:
         """What it holds while it runs, in a form that can be compared."""
-        return tuple(sorted(self.task.resources.items())) if self.task.resources else ()
+        return tuple(sorted(self.task.resources.items())) if self.task._resources else ()
 
     def __lt__(self, other: Slot) -> bool:
         """Longest way to the end first; among equals, the order in which they were made."""
@@ -94,13 +94,26 @@ def slots_of(graph: Mapping[AbstractTask, Sequence[AbstractTask]]) -> list[Slot]
     """
     slots: dict[AbstractTask, Slot] = {}
     for task, needed in graph.items():
-        slot = slots[task] = Slot(task, len(slots))
+        slot = slots[task] = Slot(task)
         if needed:
-            slot.upstream = [slots[it] for it in needed]
-            slot.waits = len(needed)
-            for above in slot.upstream:
-                above.followers.append(slot)
+            slot.upstream = tuple([slots[it] for it in needed])
     return list(slots.values())
+
+
+def tie(slots: Sequence[Slot]) -> None:
+    """Tell each slot its place and who waits for it: what it takes to run something.
+
+    Args:
+        slots: In topological order.
+    """
+    followers: dict[Slot, list[Slot]] = {}
+    for index, slot in enumerate(slots):
+        slot.index = index
+        slot.waits = len(slot.upstream)
+        for above in slot.upstream:
+            followers.setdefault(above, []).append(slot)
+    for slot, waiting in followers.items():
+        slot.followers = tuple(waiting)
 
 
 def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:

@@ -92,7 +92,7 @@ class Launcher:
 
     def way(self, slot: Slot) -> str:
         """Tell which way a task goes, empty where it must not be sent while all workers are busy."""
-        if slot.task.resources:
+        if slot.demand:
             return ""
         if not self.in_worker(slot.task):
             return "shell"
@@ -250,8 +250,10 @@ class Launcher:
         # No record names it, so that a `gc` beside a long run takes it once it is old.
         if kept is None or (kept.inline is None and not self.cache.blobs.refresh(kept.content, kept.size)):
             storer = Storer(self.cache.blobs, self.places, pickles=False)
-            self._sources[datum] = storer.value(f"input {name!r}", datum.pointer)
-        return self._sources[datum]
+            kept = storer.value(f"input {name!r}", datum.pointer)
+            if kept.inline is None or kept.classes:  # a small one is made anew sooner than it is looked up
+                self._sources[datum] = kept
+        return kept
 
     def _classes(self, datum: AbstractDatum) -> tuple[str, ...]:
         if isinstance(datum, DatumList):

@@ -19,6 +19,7 @@ from dagger.core.places import Places
 from dagger.core.workspace import Workspace, declared_paths, leaves
 from dagger.errors import CacheError
 
+_NONE: frozenset[float] = frozenset()
 UNREADABLE = "neither a file nor a directory"
 
 Mend = Callable[[AbstractDatum], object]
@@ -64,7 +65,7 @@ class Lookup:
         stale: list[tuple[Read, str]] = []
         gone: tuple[Reason, ...] = ()
         records = self.cache.records(manifest.key)
-        seen = frozenset(record.started for record in records)
+        seen = frozenset(record.started for record in records) if records else _NONE
         for record in records:
             changed = self._stale(record)
             if changed:
@@ -139,7 +140,7 @@ class Lookup:
             if isinstance(member, FileDatum):
                 self._place(member)
         datum.verify_available()
-        if isinstance(datum, (MemoryDatum, FileDatum)):
+        if isinstance(datum, FileDatum):
             datum._known_quickhash = int(output.value or output.content, 16)
 
     def _place(self, datum: FileDatum) -> None:
@@ -148,7 +149,8 @@ class Lookup:
 
     def stored(self, datum: AbstractDatum, output: Output) -> StoredValue:
         """Return the value of an output as it lies in the store."""
-        return StoredValue(self.cache.blobs.directory, output.content, output.inline, lambda: self.mend(datum))
+        mend = None if output.inline is not None else lambda: self.mend(datum)
+        return StoredValue(self.cache.blobs.directory, output.content, output.inline, output.value or "", mend)
 
     def lock(self, task: AbstractTask, manifest: Manifest) -> list[Lock] | None:
         """Hold a task's key and each of its output paths; None where another manager holds one of them."""

@@ -71,7 +71,7 @@ class Walker:
         self.cache = cache
         self.places = places
         self.made = made
-        self._makers: dict[AbstractDatum, str] = {}
+        self._several: dict[AbstractTask, dict[AbstractDatum, str]] = {}
         self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
 
@@ -103,14 +103,6 @@ class Walker:
         """
         return self._sketch(task).digest()
 
-    def introduce(self, task: AbstractTask) -> None:
-        """Learn which data a task makes; needed before those that take them as inputs are walked."""
-        for name, datum in task.outputs.items():
-            self._makers[datum] = f"{name} of {task.identifier}"
-            if type(datum) not in _SINGLE and isinstance(datum, DatumList):
-                for place, member in members(name, datum):
-                    self._makers[member] = f"{place} of {task.identifier}"
-
     def _sketch(self, task: AbstractTask) -> _Sketch:
         sketch = _Sketch([*_common, ("task", task.identifier, type_name(task))])
         rows = sketch.rows
@@ -122,7 +114,7 @@ class Walker:
         except UndigestibleError as error:
             sketch.flaw = str(error)
         self._add_output_rows(task, rows)
-        for needed in task.dependencies:
+        for needed in task._dependencies or ():
             rows.append(("dependency", needed.identifier, ""))
         return sketch
 
@@ -196,7 +188,7 @@ class Walker:
 
     def _add_input(self, place: str, datum: AbstractDatum, form: InputForm | None, sketch: _Sketch) -> None:
         rows = sketch.rows
-        maker = self._makers.get(datum)
+        maker = self._maker(datum) if datum._parents else None
         if maker is not None:
             sketch.made.append((len(rows), datum))
             rows.append(("made", place, maker))
@@ -212,6 +204,19 @@ class Walker:
             convert = converter_registry.custom_for(type(datum), form)
             if convert is not None:
                 rows.append(("converter", place, self.fingerprinter.of(convert).digest))
+
+    def _maker(self, datum: AbstractDatum) -> str | None:
+        """Return what a task makes a datum as, as in ``model of fit``; None where it turns out to make no such one."""
+        task = datum._parents[-1]
+        if len(task.outputs) == 1:
+            for name, made in task.outputs.items():
+                if made is datum:
+                    return f"{name} of {task.identifier}"
+        known = self._several.get(task)
+        if known is None:
+            places = (pair for name, made in task.outputs.items() for pair in members(name, made))
+            known = self._several[task] = {member: f"{place} of {task.identifier}" for place, member in places}
+        return known.get(datum)
 
     def source(self, place: str, datum: AbstractDatum) -> tuple[str, tuple[str, ...]]:
         """Return the digest of a datum that no task makes, and the own classes that its value needs."""

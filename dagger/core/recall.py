@@ -1,13 +1,14 @@
 """What the last run of the same tasks came to, so that one with nothing to do looks at each file once and at no record.
 
-A memo holds, for each task, its outline, its key, what it made and what it was seen to read. A task is as it was when
-its outline is, all that it needs is, its outputs are there and its discovered reads hold: then its key is the one that
-it had. That takes one run's memo for all of them, since an outline names what a task needs and not what that was
-worth. Any run that changes something drops the memos of its root first; losing one costs the look-ups.
+A memo holds for each task its outline, its key, what it made and what it was seen to read, a thousand tasks to a part.
+A task is as it was when its outline is, all that it needs is, its outputs are there and its discovered reads hold: then
+its key is the one that it had. That takes one run's memo for all of them, since an outline names what a task needs and
+not what that was worth. Any run that changes something drops the memos of its root first; losing one costs look-ups.
 """
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
 from dagger.core.report import RAN, RESTORED, UP_TO_DATE
 
+_PART = 1000
 _GOOD = {RAN, RESTORED, UP_TO_DATE}
 
 
@@ -51,7 +53,8 @@ class Recall:
         self.slots = slots
         self.cache = cache
         self.lookup = lookup
-        self._name = "\0".join(sorted(slot.name for slot in slots if not slot.followers))
+        needed = {above for slot in slots for above in slot.upstream}
+        self._name = "\0".join(sorted(slot.name for slot in slots if slot not in needed))
 
     def settle(self, forced: frozenset[str]) -> bool:
         """Find the tasks that are as they were, and give their data what they hold; tell whether all are.
@@ -59,16 +62,12 @@ class Recall:
         Args:
             forced: Identifiers of tasks that are to run in any case.
         """
-        walker = self.lookup.walker
-        former = self.cache.memo(RUN, self._name)
-        former = (
-            former if isinstance(former, dict) and len({slot.name for slot in self.slots}) == len(self.slots) else {}
-        )
+        are_distinct = len({slot.name for slot in self.slots}) == len(self.slots)
+        former = _Former(self.cache.memo(RUN, self._name) if are_distinct else None)
         whole = True
         for slot in self.slots:
             task = slot.task
-            walker.introduce(task)
-            found = former.get(task.identifier)
+            found = former.pop(task.identifier)
             if (
                 found is not None
                 and task.identifier not in forced
@@ -104,18 +103,40 @@ class Recall:
 
     def keep(self) -> None:
         """Remember the tasks that are up to date now."""
-        kept = {}
+        parts = []
+        kept: dict[str, object] = {}
         for slot in self.slots:
             if slot.known is not None and slot.report is not None and slot.report.outcome in _GOOD:
                 outline, key, outputs, reads = slot.known
                 kept[slot.name] = outline, key, tuple(map(_plain, outputs)), tuple(map(tuple, reads))
-        self.cache.set_memo(RUN, kept, self._name)
+            if len(kept) == _PART:
+                parts.append(marshal.dumps(kept))
+                kept = {}
+        self.cache.set_memo(RUN, [*parts, marshal.dumps(kept)], self._name)
+
+
+class _Former:
+    """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once."""
+
+    def __init__(self, memo: object) -> None:
+        self._parts: list[bytes] = memo[::-1] if isinstance(memo, list) else []
+        self._open: dict[str, Any] = {}
+
+    def pop(self, name: str) -> Any:
+        """Return what is remembered of a task, and forget it; None where it is nothing."""
+        while name not in self._open and self._parts:
+            self._open |= marshal.loads(self._parts.pop())
+        return self._open.pop(name, None)
 
 
 def _plain(output: Output) -> tuple[object, ...]:
     """Return an output without classes of ours, which marshal does not know."""
-    members, items = tuple(map(tuple, output.members)), tuple(map(_plain, output.items))
-    return (*output[:6], members, items, output.classes)
+    # Equal digests are one object, also when they are read again.
+    value = output.content if output.value == output.content else output.value
+    members = tuple(
+        (it.path, output.content if it.digest == output.content else it.digest, *it[2:]) for it in output.members
+    )
+    return (*output[:3], value, *output[4:6], members, tuple(map(_plain, output.items)), output.classes)
 
 
 def _output(plain: tuple[Any, ...]) -> Output:

@@ -175,11 +175,11 @@ class WorkflowManager(AbstractManager):
         for slot in slots:
             if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
                 slot.task.update_state(TaskState.WAITING)
-        self._by_name = {slot.name: slot.task for slot in slots}
-        self.waiting, self.complete, self.failed = set(self._by_name.values()), set(), set()
+        self._by_name = {}
+        self.waiting, self.complete, self.failed = set(), set(), set()
         self.ready, self.running = [], []
         clock = time.perf_counter()
-        self._slots = slots
+        self._slots = slots if dry else []
         self._hearing = self._all_listeners()
         walker = Walker(self.cache, self.places, self._made)
         workspace = Workspace(self.cache, self.places)
@@ -188,6 +188,8 @@ class WorkflowManager(AbstractManager):
         with _no_collection():
             report = self._nothing_to_do(slots, clock) if recall.settle(force) else None
         if report is None:
+            self._by_name = {slot.name: slot.task for slot in slots}
+            self.waiting = set(self._by_name.values())
             # What it takes to run something is not loaded where nothing is to be run.
             from dagger.core.checks import check
             from dagger.core.engine import Engine, Options
@@ -238,12 +240,18 @@ class WorkflowManager(AbstractManager):
     def _nothing_to_do(self, slots: Sequence[Slot], clock: float) -> RunReport:
         self._tell(RunStarted(len(slots)))
         report = RunReport()
+        keys = []
         for slot in slots:
+            assert slot.known is not None
+            keys.append(slot.known.key)
+            slot.known = None  # its data have what it was worth; a report takes the room
             slot.report = TaskReport(slot.name, UP_TO_DATE)
             slot.task.update_state(TaskState.COMPLETE)
             report.tasks.append(slot.report)
+            self.complete.add(slot.task)
             self._tell(TaskEnded(slot.report))
-        self.cache.note_uses(slot.known.key for slot in slots if slot.known)
+        self.cache.note_uses(keys)
+        del keys
         self.cache.flush()
         report.seconds = time.perf_counter() - clock
         for warning in self.cache.warnings:
@@ -267,7 +275,7 @@ class WorkflowManager(AbstractManager):
 
     def _tell(self, event: Event) -> None:
         """Keep the sets that a manager shows, and pass the event on to whoever listens."""
-        if isinstance(event, TaskEnded):
+        if isinstance(event, TaskEnded) and self._by_name:
             task = self._by_name[event.report.task]
             self.waiting.discard(task)
             if task in self.running:
