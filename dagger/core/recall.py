@@ -66,36 +66,31 @@ class Recall:
         former = _Former(self.cache.memo(RUN, self._name) if are_distinct else None)
         whole = True
         for slot in self.slots:
-            task = slot.task
-            found = former.pop(task.identifier)
-            if (
-                found is not None
-                and task.identifier not in forced
-                and task.cache
-                and task.state is TaskState.WAITING
-                and all(above.known for above in slot.upstream)
-                and self._is_as_it_was(slot, found)
-            ):
-                continue
-            whole = False
+            found = former.pop(slot.name)
+            slot.known = self._known(slot, found) if slot.name not in forced else None
+            whole = whole and slot.known is not None
         return whole
 
-    def _is_as_it_was(self, slot: Slot, found: tuple[bytes, str, Any, Any]) -> bool:
+    def _known(self, slot: Slot, found: Any) -> Known | None:
+        """Return what is remembered of a task if it is as it was."""
         task, lookup = slot.task, self.lookup
-        outline, key, outputs, reads = found
+        if found is None or not task.cache or task.state is not TaskState.WAITING:
+            return None
+        if not all(above.known for above in slot.upstream):
+            return None
         try:
+            outline, key, outputs, reads = found
             if lookup.walker.outline(task) != outline:
-                return False
+                return None
+            known = Known(outline, key, tuple(map(_output, outputs)), tuple(Read(*read) for read in reads))
+            if not all(map(lookup.holds, task.outputs.values(), known.outputs)):
+                return None
+            if not all(lookup.current(read) == read.digest for read in known.reads):
+                return None
         except Exception:  # whatever is wrong with it, the look-up tells
-            return False
-        known = Known(outline, key, tuple(map(_output, outputs)), tuple(Read(*read) for read in reads))
-        if not all(map(lookup.holds, task.outputs.values(), known.outputs)):
-            return False
-        if not all(lookup.current(read) == read.digest for read in known.reads):
-            return False
+            return None
         lookup.take(task, known.outputs)
-        slot.known = known
-        return True
+        return known
 
     def drop(self) -> None:
         """Forget the memos of the root: what comes may make them wrong."""

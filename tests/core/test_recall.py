@@ -1,0 +1,188 @@
+"""What a run came to spares the next one its look-ups, and never hides a change."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+DICE = """
+    import random
+    from dagger.core import FunctionTask, WorkflowManager
+
+    def throw():
+        return {"eyes": random.getrandbits(64)}
+
+    def show(eyes, shown):
+        with open(shown, "w") as file:
+            file.write(str(eyes))
+
+    dice = FunctionTask("dice", throw, outputs={"eyes": None})
+    told = FunctionTask("told", show, inputs={"eyes": dice["eyes"]}, outputs={"shown": "shown.txt"})
+    WorkflowManager(told).run()
+    print(dice["eyes"].pointer)
+"""
+
+FILES = """
+    import sys
+    from dagger.core import FileDatum, FunctionTask, MemoryDatum, ScriptTask, WorkflowManager
+
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def apply(self, number):
+            return number * self.factor
+
+    def scale():
+        return {"scale": Scale(3)}
+
+    def read(path, scale):
+        with open("table.txt") as table:
+            return {"number": scale.apply(int(open(path).read()) + int(table.read()))}
+
+    text = ScriptTask(
+        "text", {"source": FileDatum(pointer="source.txt")}, {"made": "made.txt"}, script="tr -d x < {source} > {made}"
+    )
+    scaled = FunctionTask("scale", scale, outputs={"scale": None})
+    number = FunctionTask("number", read, {"path": text["made"], "scale": scaled["scale"]}, {"number": None})
+    after = ScriptTask("after", outputs={"done": "done.txt"}, script="date +%N > {done}", dependencies=[number])
+    WorkflowManager([number, after]).run()
+    print(number["number"].pointer)
+"""
+
+ALL = {"text", "scale", "number", "after"}
+
+
+@pytest.fixture
+def files(project):
+    """A project that has run, whose next run has nothing to do."""
+    project.write("source.txt", "x4\n")
+    project.write("table.txt", "1\n")
+    project.write("pipeline.py", FILES)
+    project.run("pipeline.py")
+    assert project.came_out("ran") == ALL
+    return project
+
+
+def test_a_run_with_nothing_to_do_loads_no_engine_and_no_database(files):
+    """Nor anything else that it does not use; the value of a task is there all the same."""
+    files.write("look.py", "import sys; exec(open('pipeline.py').read()); print(*sorted(sys.modules))")
+    files.run("look.py")
+    assert files.came_out("ran") == set()
+    number, modules = files.run("look.py").stdout.splitlines()
+    assert number == "15"
+    unused = {"dagger.core.engine", "sqlite3", "diskcache", "loky", "click", "rich", "concurrent.futures", "inspect"}
+    assert not unused & set(modules.split())
+
+
+EDITS = {
+    "a source": (lambda it: it.write("source.txt", "x5\n"), {"text", "number", "after"}, "18"),
+    "a source, with an output that comes out the same": (lambda it: it.write("source.txt", "4x\n"), {"text"}, "15"),
+    "a file that was read": (lambda it: it.write("table.txt", "2\n"), {"number", "after"}, "18"),
+    "a file that was read is gone, and comes back": (lambda it: _gone_and_back(it), set(), "15"),
+    "a script": (lambda it: _edit(it, "tr -d x", "tr -d xy"), {"text"}, "15"),
+    "a function": (lambda it: _edit(it, "+ int(", "- int("), {"number", "after"}, "9"),
+    "a method of a value's class": (lambda it: _edit(it, "* self", "+ self"), {"scale", "number", "after"}, "8"),
+    "an output": (lambda it: it.write("made.txt", "7\n"), set(), "15"),
+    "an output that is gone": (lambda it: os.remove(it.path / "made.txt"), set(), "15"),
+    "a task's name": (lambda it: _edit(it, '"number", read', '"figure", read'), {"figure", "after"}, "15"),
+    "nothing but a comment": (lambda it: _edit(it, "    with open", "    # it reads\n    with open"), set(), "15"),
+}
+
+
+def _edit(project, before, after):
+    text = (project.path / "pipeline.py").read_text()
+    assert before in text
+    project.write("pipeline.py", text.replace(before, after))
+
+
+def _gone_and_back(project):
+    table = project.path / "table.txt"
+    text = table.read_text()
+    table.unlink()
+    project.run("pipeline.py", check=False)
+    table.write_text(text)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_change_is_seen(files, edit):
+    """Just what depends on it runs, and the run after that has nothing to do again."""
+    change, ran, value = EDITS[edit]
+    change(files)
+    assert files.run("pipeline.py").stdout == value + "\n"
+    assert files.came_out("ran") == ran
+    assert files.run("pipeline.py").stdout == value + "\n"
+    assert files.came_out("ran") == set()
+    assert (files.path / "made.txt").read_text() in ("4\n", "5\n")
+
+
+def test_another_run_of_a_part_counts(project):
+    """A value that was made anew by a run of its task alone reaches those who use it."""
+    project.write("pipeline.py", DICE)
+    first = project.run("pipeline.py").stdout
+    assert project.run("pipeline.py").stdout == first
+    project.dagger("run", "--force", "dice", "pipeline.py", "dice")
+    assert project.came_out("ran") == {"dice"}
+    second = project.run("pipeline.py").stdout
+    assert second != first
+    assert project.came_out("ran") == {"told"}
+    assert (project.path / "shown.txt").read_text() == second.strip()
+
+
+@pytest.mark.parametrize(("words", "ran"), [(["clean"], ALL), (["clean", "scale"], {"scale"})])
+def test_what_is_forgotten_runs_again(files, words, ran):
+    """A memo does not outlive the records that it stands for."""
+    files.dagger(*words)
+    files.run("pipeline.py")
+    assert files.came_out("ran") == ran
+
+
+def test_a_lost_value_is_made_again(project):
+    """A memo says nothing of a value that the store no longer has."""
+    project.write("pipeline.py", DICE.replace("random.getrandbits(64)", "random.randbytes(100_000)"))
+    first = project.run("pipeline.py").stdout
+    for blob in (project.path / ".dagger/v1/blobs").glob("??/*"):
+        blob.unlink()
+    assert project.run("pipeline.py").stdout != first
+    assert project.came_out("ran") == {"dice", "told"}
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_memo_that_cannot_be_read_costs_the_look_ups(files, content):
+    """Whatever stands in its place."""
+    for memo in (files.path / ".dagger/v1/memos").iterdir():
+        memo.write_bytes(content) if content is not None else memo.unlink()
+    assert files.run("pipeline.py").stdout == "15\n"
+    assert files.came_out("up to date") == ALL
+
+
+def test_a_memo_of_another_form_is_passed_over(files):
+    """As an older or a newer dagger may have written it."""
+    from dagger.cache.memos import read_memo, write_memo
+
+    for memo in (files.path / ".dagger/v1/memos").glob("run-*"):
+        former = read_memo(str(memo))
+        assert set(former) == ALL
+        write_memo(str(memo), {name: (1, *parts) for name, parts in former.items()})
+    assert files.run("pipeline.py").stdout == "15\n"
+    assert files.came_out("up to date") == ALL
+
+
+def test_a_failed_run_is_remembered_as_far_as_it_came(files):
+    """What ended well is known to the next run, what failed is tried again."""
+    _edit(files, "tr -d x", "false; tr -d x")
+    assert files.run("pipeline.py", check=False).returncode == 1
+    _edit(files, "false; tr", "tr")
+    files.run("pipeline.py")
+    assert files.came_out("ran") == set()
+
+
+def test_a_dry_run_leaves_the_memo_alone(files):
+    """It changes nothing, so that there is nothing to forget."""
+    before = {it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").iterdir()}
+    files.write("source.txt", "x6\n")
+    files.dagger("run", "-n", "pipeline.py")
+    assert {name: before[name] for name in before if name.startswith("run-")} == {
+        it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").glob("run-*")
+    }
