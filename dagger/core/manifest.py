@@ -72,6 +72,7 @@ class Walker:
         self.places = places
         self.made = made
         self._several: dict[AbstractTask, dict[AbstractDatum, str]] = {}
+        self._has_converters = bool(converter_registry.custom())
         self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
 
@@ -196,11 +197,11 @@ class Walker:
         else:
             digest, classes = self.source(place, datum)
             rows.append(("input", place, digest))
-        for name in sorted(classes):
-            rows.append(("class", name, self._class_digest(name)))
+        if classes:
+            rows += [("class", name, self._class_digest(name)) for name in sorted(classes)]
         if isinstance(datum, FileDatum) and (form is not InputForm.OBJECT or not is_pickle(datum)):
             rows.append(("input path", place, self.places.shown(datum.pointer)))
-        if form is not None:
+        if form is not None and self._has_converters:
             convert = converter_registry.custom_for(type(datum), form)
             if convert is not None:
                 rows.append(("converter", place, self.fingerprinter.of(convert).digest))

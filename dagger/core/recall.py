@@ -76,8 +76,9 @@ class Recall:
         task, lookup = slot.task, self.lookup
         if found is None or not task.cache or task.state is not TaskState.WAITING:
             return None
-        if not all(above.known for above in slot.upstream):
-            return None
+        for above in slot.upstream:
+            if above.known is None:
+                return None
         try:
             outline, key, outputs, reads = found
             if lookup.walker.outline(task) != outline:
@@ -85,7 +86,7 @@ class Recall:
             known = Known(outline, key, tuple(map(_output, outputs)), tuple(Read(*read) for read in reads))
             if not all(map(lookup.holds, task.outputs.values(), known.outputs)):
                 return None
-            if not all(lookup.current(read) == read.digest for read in known.reads):
+            if known.reads and not all(lookup.current(read) == read.digest for read in known.reads):
                 return None
         except Exception:  # whatever is wrong with it, the look-up tells
             return None
