@@ -355,7 +355,7 @@ class Engine:
         if result.failure is None:
             self._finish(slot, result)
         elif result.failure.kind != DamagedError.__name__ or not self._heal(slot):
-            self._failed(slot, result, result.failure)
+            self._failed(slot, result, self._with_lost_inputs(slot, result.failure))
 
     def _finish(self, slot: Slot, outcome: Outcome) -> None:
         """A task ended well: take what it made, and file it unless nobody knows what it saw."""
@@ -455,6 +455,13 @@ class Engine:
         if broken:
             self._requeue(slot)
         return bool(broken)
+
+    def _with_lost_inputs(self, slot: Slot, failure: Failure) -> Failure:
+        """Say in a failure which tasks' outputs are no longer as they were made, by whatever other hand."""
+        lost = [above.name for above in slot.upstream if not self._is_intact(above)][:_MOST_CULPRITS]
+        if not lost:
+            return failure
+        return failure._replace(message=f"{failure.message} (what it takes of {', '.join(lost)} was changed meanwhile)")
 
     def _is_intact(self, slot: Slot) -> bool:
         return all(self._workspace.holds(datum, self.made[datum]) for datum in slot.task.outputs.values())

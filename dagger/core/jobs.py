@@ -177,8 +177,7 @@ def failure_of(error: BaseException) -> Failure:
     """Return what a person should see of an exception: its traceback from the user's frame on."""
     from traceback import TracebackException
 
-    import dagger
-    from dagger import cache
+    from dagger import cache, errors
     from dagger.core.time_limit import TimeLimitReached
     from dagger.errors import DaggerError
 
@@ -188,7 +187,7 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(type(error).__name__, str(error))
     told = TracebackException.from_exception(error)
     # Two places in an editable install, where the cache stands beside the package.
-    ours = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (dagger.__file__, cache.__file__))
+    ours = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (errors.__file__, cache.__file__))
     link: TracebackException | None = told
     while link is not None:
         _drop_frames(link, ours)

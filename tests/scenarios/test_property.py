@@ -384,9 +384,8 @@ def _blind_to_records(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _tied_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = Walker._input_rows
     monkeypatch.setattr(
-        Walker, "_input_rows", lambda self, task: [*rows(self, task), ("input", "time", str(time.time_ns()))]
+        Walker, "_add_own_rows", lambda _self, _task, rows: rows.append(("input", "time", str(time.time_ns())))
     )
 
 
