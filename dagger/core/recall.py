@@ -121,7 +121,10 @@ class _Former:
     def pop(self, name: str) -> Any:
         """Return what is remembered of a task, and forget it; None where it is nothing."""
         while name not in self._open and self._parts:
-            self._open |= marshal.loads(self._parts.pop())
+            try:
+                self._open |= marshal.loads(self._parts.pop())
+            except (TypeError, ValueError, EOFError):  # whole, but in another form than this
+                self._parts = []
         return self._open.pop(name, None)
 
 
