@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 from types import TracebackType
 
 _LONGEST_MARK = 100
@@ -87,6 +88,11 @@ class Lock:
 
 
 _held: set[Lock] = set()
+
+
+def are_many() -> bool:
+    """Tell whether this process holds so many that it should not take more: each is an open file, of its limit."""
+    return len(_held) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3 > 0
 
 
 def _let_go_in_child() -> None:

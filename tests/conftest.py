@@ -27,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=6, help="how often tests strike at random (6)")
+    parser.addoption("--big", action="store_true", help="load tests at full size: 10 GB of disk")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,13 @@ def rounds(pytestconfig: pytest.Config) -> int:
     """How often a test that strikes at random does so."""
     count: int = pytestconfig.getoption("rounds")
     return count
+
+
+@pytest.fixture(scope="session")
+def big(pytestconfig: pytest.Config) -> bool:
+    """Whether load tests are to be as large as what dagger is made for."""
+    asked: bool = pytestconfig.getoption("big")
+    return asked
 
 
 class Project:

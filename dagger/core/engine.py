@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import TaskState
+from dagger.cache.locks import are_many
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _PATIENCE = 0.05
 _GROUP = 0.3
 _MOST_HELD = 200
+_LOG_ROOM = 4 << 20
+_MOST_REASONS = 10
 _FIRST_BACK_OFF = 0.1
 _LONGEST_BACK_OFF = 60.0
 _MOST_CULPRITS = 5
@@ -116,9 +119,10 @@ class Engine:
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
         self._pace = Pace()
-        self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.way, self._pace.company)
+        self._ready = ReadyTasks(options.jobs, options.supply, self._way, self._company)
         self._later: list[tuple[float, int, Slot]] = []
         self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
+        self._log_room = _LOG_ROOM
         self._stopping = False
         self._measured = False
         self._false_starts = 0
@@ -178,7 +182,7 @@ class Engine:
             pass
         while self._later and self._later[0][0] <= time.monotonic():
             self._to_look.append(heappop(self._later)[2])
-        if self._held and (self._commit_at <= time.monotonic() or len(self._held) > _MOST_HELD):
+        if self._held and self._commit_at <= time.monotonic():
             self._commit()
 
     def _commit(self) -> None:
@@ -294,6 +298,12 @@ class Engine:
                     launched.append((work, partial(self._hear, slot)))
             self._launcher.launch(launched)
 
+    def _way(self, slot: Slot) -> str:
+        return "" if are_many() else self._launcher.way(slot)
+
+    def _company(self, slot: Slot) -> int:
+        return 0 if are_many() else self._pace.company(slot)
+
     def _hear(self, slot: Slot, result: Outcome | BaseException | None) -> None:
         """Take note of an end, in whatever thread."""
         self._ended.put((slot, result))
@@ -389,6 +399,8 @@ class Engine:
             self._commit_at = time.monotonic() + _GROUP
         self._held += slot.locks or ()
         slot.locks = None
+        if len(self._held) > _MOST_HELD or are_many():
+            self._commit()
 
     def _record(self, slot: Slot, outcome: Outcome) -> Record:
         manifest = slot.manifest
@@ -527,7 +539,10 @@ class Engine:
         if of is not None:
             details = {"started": of.started, "seconds": of.seconds, "log": of.log, **details}
         reasons = () if outcome in (out.UP_TO_DATE, out.SKIPPED) else _sentences(slot.reasons)
-        slot.report = TaskReport(slot.name, outcome, reasons, notes=slot.notes, **details)
+        told = slot.report = TaskReport(slot.name, outcome, reasons, notes=slot.notes, **details)
+        self._log_room -= len(told.log)
+        if self._log_room < 0 and told.failure is None:
+            slot.report = told._replace(log="")
         self.report.tasks.append(slot.report)
         self._unlock(slot)
         if slot.known:  # which is all that anybody asks for from here on
@@ -540,7 +555,7 @@ class Engine:
                 follower.waits -= 1
                 if not follower.waits:
                     self._to_look.append(follower)
-        self.tell(TaskEnded(slot.report))
+        self.tell(TaskEnded(told))
 
     def _remember(self, slot: Slot, outcome: str, error: str = "") -> None:
         """Keep what the task last did, for the reasons of its next run."""
@@ -573,4 +588,5 @@ class Engine:
 
 
 def _sentences(reasons: Sequence[Reason]) -> tuple[str, ...]:
-    return tuple(map(sentence, reasons))
+    told = tuple(map(sentence, reasons[:_MOST_REASONS]))
+    return (*told, f"and {len(reasons) - _MOST_REASONS} more") if len(reasons) > _MOST_REASONS else told

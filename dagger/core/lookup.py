@@ -19,6 +19,7 @@ from dagger.core.places import Places
 from dagger.core.workspace import Workspace, declared_paths, leaves
 from dagger.errors import CacheError
 
+_MOST_LOCKED = 10
 _NONE: frozenset[float] = frozenset()
 UNREADABLE = "neither a file nor a directory"
 
@@ -153,10 +154,15 @@ class Lookup:
         return StoredValue(self.cache.blobs.directory, output.content, output.inline, output.value or "", mend)
 
     def lock(self, task: AbstractTask, manifest: Manifest) -> list[Lock] | None:
-        """Hold a task's key and each of its output paths; None where another manager holds one of them."""
-        paths = [self.places.real(path) for datum in task.outputs.values() for path in declared_paths(datum)]
+        """Hold a task's key and its output paths; None where another manager holds one of them.
+
+        A lock is an open file, of which a process may have a few hundred. So of many outputs the first few are held:
+        whoever makes all of them needs these, too.
+        """
+        declared = (path for datum in task.outputs.values() for path in declared_paths(datum))
+        paths = sorted({self.places.real(path) for path in declared})
         held: list[Lock] = []
-        for name in sorted({it for it in (manifest.key, *paths) if it}):
+        for name in sorted({it for it in (manifest.key, *paths[:_MOST_LOCKED]) if it}):
             lock = self.cache.try_lock(name)
             if lock is None:
                 for other in held:
@@ -164,6 +170,9 @@ class Lookup:
                 return None
             held.append(lock)
             self.workspace.note_orphan(name, lock)
+            if name == manifest.key:
+                for path in paths[_MOST_LOCKED:]:
+                    self.workspace.note_orphan(path, lock)
         return held
 
     def _stale(self, record: Record) -> list[tuple[Read, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dagger.errors import DaggerError
@@ -46,6 +47,8 @@ class TaskReport(NamedTuple):
         outcome: One of `OUTCOMES`.
         reasons: Why, as sentences that a person reads.
         seconds: How long it ran, 0 where it did not.
+        log: The last lines that it printed; where all tasks printed more than a report should hold, those of the first,
+            and of tasks that failed. The cache has them all.
         because: For a skipped task, the tasks whose failure kept it from running.
     """
 
@@ -152,9 +155,11 @@ class WorkflowError(DaggerError):
     def __str__(self) -> str:
         skipped = [task for task in self.report.tasks if task.outcome == SKIPPED]
         lines = [f"{_tasks(len(self.failures))} failed"]
-        for name, failure in self.failures.items():
+        for name, failure in islice(self.failures.items(), _MOST_NAMED):
             lines += ["", f"task {name!r}: {failure.message}"]
             lines += [line for line in (failure.traceback.rstrip(), _tail(failure)) if line]
+        if len(self.failures) > _MOST_NAMED:
+            lines += ["", f"and {len(self.failures) - _MOST_NAMED} more failed; --json and the report name each"]
         if skipped:
             lines += ["", "not run:"]
         for task in skipped[:_MOST_NAMED]:

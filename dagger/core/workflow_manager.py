@@ -420,4 +420,8 @@ def _write_report(report: RunReport) -> None:
         import json
 
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.to_dict()) + "\n")
+            # Task by task, since all of it at once may be larger than all that the run needed.
+            file.write(f'{{"seconds": {report.seconds}, "notes": {json.dumps(report.notes)}, "tasks": [')
+            for index, task in enumerate(report.tasks):
+                file.write(", " * (index > 0) + json.dumps(task.to_dict()))
+            file.write("]}\n")
