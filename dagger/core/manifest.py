@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 FORMAT = "1"
 ABSENT = "absent"
 
-_CORE_TASKS = (FunctionTask, PklTask, ScriptTask)
+_CORE_TASKS: frozenset[type[AbstractTask]] = frozenset((FunctionTask, PklTask, ScriptTask))
 # Plain types are looked up before `isinstance` is asked, which for an abstract class takes five times as long.
 _SINGLE = frozenset((FileDatum, MemoryDatum))
-_CORE_TYPES = (*_CORE_TASKS, FileDatum, FileGlob, MemoryDatum, DatumList)
+_CORE_TYPES: frozenset[type] = frozenset((*_CORE_TASKS, FileDatum, FileGlob, MemoryDatum, DatumList))
 _common: tuple[Row, ...] = (
     ("format", "", FORMAT),
     ("python", "", f"{sys.version_info.major}.{sys.version_info.minor}"),
@@ -125,14 +125,21 @@ class Walker:
         Raises:
             UndigestibleError: The code uses a value that has no digest.
         """
-        sources = code_of(task, self._is_own)
-        memo = tuple([source if type(source) is str else id(source) for source in sources])
+        memo = self._memo_of(task)
         known = self._code.get(memo)
         if known is None:
+            sources = code_of(task, self._is_own)
             fingerprint = merge([self._fingerprint(source) for source in sources])
             packages = (("package", name, version) for name, version in fingerprint.distributions)
             known = self._code[memo] = fingerprint, (("code", "", fingerprint.digest), *packages)
         return known
+
+    def _memo_of(self, task: AbstractTask) -> object:
+        """Return what stands for a task's code in this run: most have a function or a script and no class of their own."""
+        data = (*task.inputs.values(), *task.outputs.values())
+        if type(task) in _CORE_TASKS and _CORE_TYPES.issuperset(map(type, data)):
+            return task.script if isinstance(task, ScriptTask) else id(task.function)  # type: ignore[attr-defined]
+        return tuple([it if type(it) is str else id(it) for it in code_of(task, self._is_own)])
 
     def _is_own(self, cls: type) -> bool:
         known = self._own.get(cls)
@@ -158,9 +165,9 @@ class Walker:
     def _add_own_rows(self, task: AbstractTask, rows: list[Row]) -> None:
         if task.version:
             rows.append(("version", "", str(task.version)))
-        if type(task)._quickhash not in _CORE_QUICKHASHES:
+        if type(task) not in _CORE_TASKS and type(task)._quickhash not in _CORE_QUICKHASHES:
             rows.append(("quickhash", "", digest_value(task._quickhash(), path="_quickhash()")))
-        if isinstance(task, ScriptTask):
+        if type(task) is not FunctionTask and isinstance(task, ScriptTask):
             rows += [("env", name, self.variable(name)) for name in task.env]
             rows += [("tool", name, self.program(name)) for name in task.tools]
 
@@ -240,7 +247,7 @@ class Walker:
             return ABSENT
 
     def _add_output_rows(self, task: AbstractTask, rows: list[Row]) -> None:
-        sees_pickles = not isinstance(task, FunctionTask)
+        sees_pickles = type(task) is ScriptTask or not isinstance(task, FunctionTask)
         for name, datum in task.outputs.items():
             if type(datum) not in _SINGLE and isinstance(datum, FileGlob):
                 rows.append(("output", name, "glob"))

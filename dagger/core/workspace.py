@@ -74,10 +74,11 @@ class Workspace:
     def _is(self, full: str, member: Member) -> bool:
         try:
             status = os.lstat(full)
+            mode = status.st_mode
             return (
-                stat.S_ISREG(status.st_mode)
+                stat.S_ISREG(mode)
                 and status.st_size == member.size
-                and bool(status.st_mode & stat.S_IXUSR) == member.executable
+                and bool(mode & stat.S_IXUSR) == member.executable
                 and self.cache.stats.digest_of(full, status) == member.digest
             )
         except OSError:
