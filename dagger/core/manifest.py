@@ -135,7 +135,7 @@ class Walker:
         return known
 
     def _memo_of(self, task: AbstractTask) -> object:
-        """Return what stands for a task's code in this run: most have a function or a script and no class of their own."""
+        """Return what stands for a task's code in this run: of most, their function or script and nothing else."""
         data = (*task.inputs.values(), *task.outputs.values())
         if type(task) in _CORE_TASKS and _CORE_TYPES.issuperset(map(type, data)):
             return task.script if isinstance(task, ScriptTask) else id(task.function)  # type: ignore[attr-defined]
@@ -196,11 +196,12 @@ class Walker:
 
     def _add_input(self, place: str, datum: AbstractDatum, form: InputForm | None, sketch: _Sketch) -> None:
         rows = sketch.rows
-        maker = self._maker(datum) if datum._parents else None
-        if maker is not None:
+        made = self.made.get(datum) if datum._parents else None  # a file that a pattern found counts as a source
+        maker = None if made is None else self._maker(datum)
+        if made is not None and maker is not None:
             sketch.made.append((len(rows), datum))
             rows.append(("made", place, maker))
-            classes = self.made[datum].classes
+            classes = made.classes
         else:
             digest, classes = self.source(place, datum)
             rows.append(("input", place, digest))
