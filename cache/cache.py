@@ -178,7 +178,7 @@ class Cache:
             record: Replaces one of the same key, root and discovered reads.
             fingerprint: What its code is made of, for explaining a later change.
         """
-        self._change(rows.adding_record(record))
+        self._change(rows.adding_record(record), renew=True)
         if fingerprint is not None:
             self._change(rows.adding_code(fingerprint))
 
@@ -201,10 +201,10 @@ class Cache:
         found = map(rows.read_entry, self._pending.get_many(keys).values())
         return {row.task: row.entry for row in found if row is not None}
 
-    def all_records(self) -> Iterator[Record]:
-        """Return every record, of every root."""
-        for key in self._pending.keys(rows.RECORD):
-            yield from rows.read_records(self._pending.get(key), key.removeprefix(rows.RECORD))
+    def all_records(self, *, newest_first: bool = False) -> Iterator[Record]:
+        """Return every record, of every root, in the order in which they were filed; few are held at a time."""
+        for key, row in self._pending.items(rows.RECORD, newest_first=newest_first):
+            yield from rows.read_records(row, key.removeprefix(rows.RECORD))
 
     def forget(self, root: str, tasks: Collection[str] | None, dry_run: bool = False) -> list[Record]:
         """Drop the records and entries of tasks of a root; blobs go with the next ``gc``.
@@ -366,7 +366,7 @@ class Cache:
     def _memo_path(self, kind: str, name: str = "") -> str:
         return os.path.join(self._layout.memos, f"{kind}-{rows.short(self.root)}-{rows.short(name)}")
 
-    def _change(self, changes: Iterable[tuple[str, Change]]) -> None:
+    def _change(self, changes: Iterable[tuple[str, Change]], *, renew: bool = False) -> None:
         # Also when somebody has deleted it since.
         if not self._is_created or not os.path.isdir(self._layout.versioned):
             self._is_created = True
@@ -374,7 +374,7 @@ class Cache:
                 self._layout.create()
             except OSError as error:
                 self._pending.index = self._degrade(error)
-        self._pending.change(changes)
+        self._pending.change(changes, renew=renew)
 
     def _has_overflow(self) -> bool:
         return "blobs" in vars(self) and not self._temporary and os.path.isdir(self.blobs.overflow)

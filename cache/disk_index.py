@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CHUNK = 500
+_PAGE_BYTES = 4 << 20
 _ROUNDS = 20
 _LONGEST_PAUSE = 1.0
 _LAST = "\U0010ffff"
+_LAST_ROW = 2**63 - 1
 
 
 class DiskIndex:
@@ -77,6 +79,24 @@ class DiskIndex:
         """Return the names that begin with ``prefix``, sorted."""
         query = "SELECT key FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY key"
         return [key for (key,) in self._select(query, (prefix, prefix + _LAST)) if isinstance(key, str)]
+
+    def items(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Return the rows whose names begin with ``prefix`` in the order in which they were made, few at a time.
+
+        That is the order in which they lie in the file: by name each would cost a page of it. No transaction is open
+        between the pages, so that the log of writes beside the file does not grow.
+        """
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        query = (
+            "SELECT rowid, key, value FROM Cache NOT INDEXED WHERE raw = 1 AND key >= ? AND key < ? "
+            f"AND rowid {beyond} ? ORDER BY rowid {order} LIMIT {_CHUNK}"
+        )
+        last = _LAST_ROW if newest_first else -_LAST_ROW
+        while page := self._select(query, (prefix, prefix + _LAST, last), most=_PAGE_BYTES):
+            last = page[-1][0]
+            for _, key, value in page:
+                if isinstance(key, str) and isinstance(value, bytes):
+                    yield key, value
 
     def set_many(self, rows: Mapping[str, bytes]) -> None:
         """Write rows, all or none.
@@ -169,11 +189,16 @@ class DiskIndex:
                     shutil.rmtree(os.path.dirname(link), ignore_errors=True)
             self._opened = (0, 0, 0)
 
-    def _select(self, query: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
+    def _select(self, query: str, values: Iterable[object], most: int = 0) -> list[tuple[Any, ...]]:
+        """Return what a query finds; with ``most``, which is in bytes, it may be only the first of it."""
+
         def read() -> list[tuple[Any, ...]]:
             with self._lock:
                 reader = self._opened_reader()
-                return [] if reader is None else reader.execute(query, tuple(values)).fetchall()
+                if reader is None:
+                    return []
+                found = reader.execute(query, tuple(values))
+                return _take(found, most) if most else found.fetchall()
 
         return self._attempt(read)
 
@@ -308,6 +333,17 @@ def _examine(database: str, faults: list[str]) -> Generator[tuple[str, bytes], N
             _probe(reader)
     except sqlite3.Error as error:
         faults.append(str(error))
+
+
+def _take(found: sqlite3.Cursor, most: int) -> list[tuple[Any, ...]]:
+    taken = []
+    with contextlib.closing(found):
+        for row in found:
+            taken.append(row)
+            most -= len(row[-1]) if isinstance(row[-1], bytes) else 0
+            if most <= 0:
+                break
+    return taken
 
 
 def _probe(reader: sqlite3.Connection) -> None:

@@ -35,6 +35,13 @@ class Index(Protocol):
     def keys(self, prefix: str = "") -> list[str]:
         """Return the names that begin with ``prefix``, sorted."""
 
+    def items(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Return the rows whose names begin with ``prefix`` in the order in which they were made, few at a time.
+
+        What is removed meanwhile may be among them; what was there all the time is. A row that was written anew stays
+        in its place, one that was removed and made again is the newest.
+        """
+
     def transact(self) -> contextlib.AbstractContextManager[None]:
         """Keep other writers out, so that what is read can be changed and written."""
 
@@ -73,6 +80,12 @@ class MemoryIndex:
         """Return the names that begin with ``prefix``, sorted."""
         with self._lock:
             return sorted(key for key in self._rows if key.startswith(prefix))
+
+    def items(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Return the rows whose names begin with ``prefix`` in the order in which they were made."""
+        with self._lock:
+            found = [item for item in self._rows.items() if item[0].startswith(prefix)]
+        yield from reversed(found) if newest_first else found
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
@@ -115,6 +128,17 @@ class OverlayIndex(MemoryIndex):
         with contextlib.suppress(UnavailableError):
             names.update(key for key in self._below.keys(prefix) if key not in self._deleted)
         return sorted(names)
+
+    def items(self, prefix: str = "", *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Return the rows whose names begin with ``prefix``; those made since are the newest."""
+        if newest_first:
+            yield from super().items(prefix, newest_first=True)
+        with contextlib.suppress(UnavailableError):
+            for key, row in self._below.items(prefix, newest_first=newest_first):
+                if key not in self._rows and key not in self._deleted:
+                    yield key, row
+        if not newest_first:
+            yield from super().items(prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Hide rows."""

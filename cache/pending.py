@@ -8,7 +8,7 @@ applied to the row as it is *then*: what another process wrote meanwhile is not 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from dagger.cache.index import Index, UnavailableError
@@ -34,15 +34,23 @@ class Pending:
         self.index = index
         self._recover = recover
         self._changes: dict[str, list[Change]] = {}
+        self._renewed: set[str] = set()
         self._lock = threading.RLock()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def change(self, changes: Iterable[tuple[str, Change]]) -> None:
-        """Take changes; they are seen by ``get`` at once, and written soon."""
+    def change(self, changes: Iterable[tuple[str, Change]], *, renew: bool = False) -> None:
+        """Take changes; they are seen by ``get`` at once, and written soon.
+
+        Args:
+            changes: Names of rows, and what befalls each.
+            renew: They make their rows the newest.
+        """
         with self._lock:
             for key, change in changes:
                 self._changes.setdefault(key, []).append(change)
+                if renew:
+                    self._renewed.add(key)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="dagger-index", daemon=True)
                 self._thread.start()
@@ -68,6 +76,15 @@ class Pending:
         self.flush()
         return self._try(lambda index: index.keys(prefix))
 
+    def items(self, prefix: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Return the rows whose names begin with ``prefix`` as they were made; what waits is written first."""
+        self.flush()
+        try:
+            yield from self.index.items(prefix, newest_first=newest_first)
+        except UnavailableError as error:
+            self.index = self._recover(error)
+            yield from self.index.items(prefix, newest_first=newest_first)
+
     def delete(self, keys: Iterable[str]) -> None:
         """Remove rows; what waits is written first."""
         wanted = list(keys)
@@ -78,10 +95,12 @@ class Pending:
         """Write what waits, in one transaction."""
         with self._lock:
             changes, self._changes = self._changes, {}
+            renewed, self._renewed = self._renewed, set()
             if changes:
                 try:
-                    self._try(lambda index: _write(index, changes))
+                    self._try(lambda index: _write(index, changes, renewed))
                 except BaseException:
+                    self._renewed |= renewed
                     self._changes = {
                         key: changes.get(key, []) + self._changes.get(key, []) for key in {**changes, **self._changes}
                     }
@@ -121,9 +140,10 @@ def _apply(row: bytes | None, changes: Iterable[Change]) -> bytes | None:
     return row
 
 
-def _write(index: Index, changes: dict[str, list[Change]]) -> None:
+def _write(index: Index, changes: dict[str, list[Change]], renewed: set[str]) -> None:
     with index.transact():
         before = index.get_many(changes)
         after = {key: _apply(before.get(key), several) for key, several in changes.items()}
-        index.set_many({key: row for key, row in after.items() if row not in (None, before.get(key))})
+        index.delete([key for key in renewed if key in before])
+        index.set_many({key: row for key, row in after.items() if row and (key in renewed or row != before.get(key))})
         index.delete([key for key, row in after.items() if row is None and key in before])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import xxhash
@@ -49,22 +49,30 @@ def note_uses(folder: str, root: str, keys: Iterable[str]) -> None:
                 os.unlink(other)
 
 
-def last_uses(folder: str) -> dict[str, float]:
-    """Return when each key was last used, as far as that is known."""
-    by_time = _by_time(_files(folder))
-    return {key: float(when) for when in sorted(by_time) for key in by_time[when]}
+def last_uses(folder: str) -> Iterator[tuple[str, float]]:
+    """Return keys, and when each was used, as far as that is known; the latest time of several counts."""
+    for path in _files(folder):
+        with contextlib.suppress(OSError):
+            ended = os.stat(path).st_mtime
+            uses = _read(path)
+            for when, keys in (*uses.former.items(), (ended, uses.last)):
+                yield from ((key, float(int(when))) for key in keys.split("\n"))
 
 
-def keep_uses(folder: str, kept: Collection[str]) -> None:
+def keep_uses(folder: str, kept: Container[str]) -> None:
     """Forget the former uses of keys that are not kept."""
     for path in _files(folder):
         uses = _read(path)
-        gone = {key for keys in uses.former.values() for key in keys.split("\n")}.difference(kept)
+        former = {when: _only(keys, kept) for when, keys in uses.former.items()}
         with contextlib.suppress(OSError):
-            if gone:
+            if former != uses.former:
                 status = os.stat(path)
-                _write(path, uses.last, _without(_split(uses.former), gone))
+                _write(path, uses.last, {when: keys for when, keys in former.items() if keys})
                 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _only(keys: str, kept: Container[str]) -> str:
+    return "\n".join(key for key in keys.split("\n") if key in kept)
 
 
 def _files(folder: str, root: str = "") -> list[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagger.cli.ending import FAILED, OK
+from dagger.cli.ending import FAILED, OK, message
 from dagger.cli.options import (
     cache_option,
     dry_run_option,
     json_option,
     opened_cache,
     print_json,
+    print_json_list,
 )
 from dagger.cli.text import age, byte_count, close_to, count, echo, moment, size, table
 from dagger.errors import UsageError
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 _SHORT = 12
 _LEAST_KEY = 4
+_PAGE = 100
+_SORTED = 1_000
 _DAY = 86_400.0
 
 
@@ -35,7 +40,12 @@ def cache() -> None:
 @cache.command("ls")
 @click.argument("task", required=False)
 @click.option("--all", "every_root", is_flag=True, help="Of all projects that share the cache.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the newest N.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help=f"Only the newest N; 0 for all.  [default: {_PAGE}, with --json all]",
+)
 @json_option
 @cache_option
 def list_records(
@@ -46,21 +56,22 @@ def list_records(
     cache_directory: str | None,
 ) -> None:
     """List records of the project here, newest first."""
+    if limit is None:
+        limit = 0 if as_json else _PAGE
+    known: set[str] = set()
     with opened_cache(cache_directory) as store:
-        here = [record for record in store.all_records() if every_root or record.root == os.getcwd()]
-    records = [record for record in here if task in (None, record.task)]
-    if task is not None and not records:
-        raise UsageError(f"no record of {task!r}; {close_to(task, {record.task for record in here})}")
-    records = sorted(records, key=lambda record: record.started, reverse=True)[:limit]
-    if as_json:
-        print_json([_summary(record) for record in records])
-    elif records:
-        headings = ["task", "type", "made", "took", "size", "key"]
-        rows = [_row(record) for record in records]
-        if every_root:
-            headings.append("project")
-            rows = [[*row, record.root] for row, record in zip(rows, records, strict=True)]
-        echo(table(rows, headings))
+        found = _newest(store, task, known, every_root=every_root)
+        first = next(found, None)
+        if first is None and task is not None:
+            raise UsageError(f"no record of {task!r}; {close_to(task, known)}")
+        records = chain(() if first is None else (first,), found)
+        pages = _pages(islice(records, limit or None))
+        if as_json:
+            print_json_list(_summary(record) for page in pages for record in page)
+        else:
+            _print_pages(pages, every_root=every_root)
+        if limit and next(records, None) is not None:
+            message(f"these are the newest {limit}; --limit 0 lists all")
 
 
 @cache.command("show")
@@ -75,9 +86,9 @@ def show(task_or_key: str, as_json: bool, cache_directory: str | None) -> None:
     from dagger.cli.record import details, print_details
 
     with opened_cache(cache_directory) as store:
-        records = _found(store, task_or_key)
+        known: set[str] = set()
+        records = _found(store, task_or_key, known)
         if not records:
-            known = {record.task for record in store.all_records() if record.root == os.getcwd()}
             raise UsageError(f"no record of {task_or_key!r}; {close_to(task_or_key, known)}")
         keys = {record.key for record in records}
         if len(keys) > 1 and task_or_key not in {record.task for record in records}:
@@ -169,13 +180,41 @@ def _ending(damaged: int, repair: bool) -> str:
     return f"{damaged} damaged; " + ("all dropped" if repair else "dagger cache verify --repair drops them")
 
 
-def _found(store: Cache, task_or_key: str) -> list[Record]:
-    """Return the records of a task of this project, or else those whose key begins so."""
-    records = list(store.all_records())
-    named = [it for it in records if it.task == task_or_key and it.root == os.getcwd()]
-    if named or len(task_or_key) < _LEAST_KEY:
-        return named
-    return [it for it in records if it.key.startswith(task_or_key)]
+def _newest(store: Cache, task: str | None, known: set[str], *, every_root: bool) -> Iterator[Record]:
+    """Return the records of a task or of all, those last filed first; the names of all that were seen go to `known`."""
+    root = os.getcwd()
+    for record in store.all_records(newest_first=True):
+        if every_root or record.root == root:
+            known.add(record.task)
+            if task in (None, record.task):
+                yield record
+
+
+def _pages(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """Return records some at a time: they were filed when they ended, and are listed by when they began."""
+    while page := list(islice(records, _SORTED)):
+        yield sorted(page, key=lambda record: record.started, reverse=True)
+
+
+def _print_pages(pages: Iterator[list[Record]], *, every_root: bool) -> None:
+    headings = ["task", "type", "made", "took", "size", "key", *(["project"] if every_root else ())]
+    for number, page in enumerate(pages):
+        lines = table(([*_row(record), *([record.root] if every_root else ())] for record in page), headings)
+        echo(lines if not number else lines.partition("\n")[2])
+
+
+def _found(store: Cache, task_or_key: str, known: set[str]) -> list[Record]:
+    """Return the records of a task of this project, or else those whose key begins so; `known` gets all its tasks."""
+    root = os.getcwd()
+    named, begun = [], []
+    for record in store.all_records():
+        if record.root == root:
+            known.add(record.task)
+            if record.task == task_or_key:
+                named.append(record)
+        if record.key.startswith(task_or_key):
+            begun.append(record)
+    return named if named or len(task_or_key) < _LEAST_KEY else begun
 
 
 def _size_of(record: Record) -> int:

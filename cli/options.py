@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -72,6 +72,18 @@ def print_json(data: object, stream: IO[str] | None = None) -> None:
 
     # Escaped, so that a file name in no encoding still makes JSON.
     click.echo(json.dumps(data, indent=2), file=stream)
+
+
+def print_json_list(items: Iterable[object]) -> None:
+    """Print what `print_json` prints of a list, without holding all of it."""
+    import json
+    from textwrap import indent
+
+    before = "[\n"
+    for item in items:
+        click.echo(before + indent(json.dumps(item, indent=2), "  "), nl=False)
+        before = ",\n"
+    click.echo("[]" if before == "[\n" else "\n]")
 
 
 def stdout_apart() -> IO[str]:

@@ -47,6 +47,33 @@ def test_many(index: Index) -> None:
     assert set(index.keys("k")) == set(rows)
 
 
+def test_pages(index: Index) -> None:
+    """All rows come one page after the other, in the order in which they were made, also while rows go."""
+    rows = {f"k{number * 7919 % 2345}": bytes(10_000 if number % 100 else 1_000_000) for number in range(2345)}
+    index.set_many(rows)
+    index.set_many({"other": b"", "k7": b"anew"})
+    assert [key for key, _ in index.items("k")] == list(rows)
+    assert [key for key, _ in index.items("k", newest_first=True)] == list(rows)[::-1]
+    assert dict(index.items()) == {**rows, "other": b"", "k7": b"anew"}
+    seen = []
+    for key, _ in index.items("k"):
+        seen.append(key)
+        index.delete([key])
+    assert seen == list(rows)
+    assert index.keys() == ["other"]
+
+
+def test_pages_of_what_lies_below() -> None:
+    """Over an index that cannot be written, rows are those below, without what went, and those made since."""
+    below = MemoryIndex()
+    below.set_many({"a": b"1", "b": b"2", "c": b"3"})
+    over = OverlayIndex(below)
+    over.set_many({"d": b"4", "b": b"5"})
+    over.delete(["c"])
+    assert list(over.items()) == [("a", b"1"), ("d", b"4"), ("b", b"5")]
+    assert list(over.items(newest_first=True)) == [("b", b"5"), ("d", b"4"), ("a", b"1")]
+
+
 def test_big_rows_stay_rows(index: Index, tmp_path: Path) -> None:
     """A row of megabytes comes back whole, and is no file of its own."""
     big = os.urandom(3 << 20)
@@ -108,6 +135,11 @@ class Twins(RuleBasedStateMachine):
     @rule(prefix=st.sampled_from(["", "a", "a:", "ab", "ä", "zz"]))
     def compare_keys(self, prefix: str) -> None:
         assert self.disk.keys(prefix) == self.memory.keys(prefix)
+
+    @rule(prefix=st.sampled_from(["", "a", "ab"]), newest_first=st.booleans())
+    def compare_items(self, prefix: str, newest_first: bool) -> None:
+        found = list(self.disk.items(prefix, newest_first=newest_first))
+        assert found == list(self.memory.items(prefix, newest_first=newest_first))
 
     @invariant()
     def agree(self) -> None:

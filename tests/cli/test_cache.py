@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from dagger.cache import Cache
 from dagger.cache.records import Record, decode, encode
 
 BIG = """
@@ -51,6 +52,33 @@ def test_ls_lists_the_newest_first(made, edit):
     assert {line.split()[0] for line in lines[:2]} == {"page", "double"}
     assert len(made.dagger("cache", "ls", "--limit", "2").stdout.splitlines()) == 3
     assert len(made.dagger("cache", "ls", "double").stdout.splitlines()) == 3
+
+
+@pytest.fixture
+def long_history(project):
+    """A project of which 120 results are known."""
+    store = Cache.open(project.path / ".dagger")
+    for number in range(120):
+        root = str(project.path)
+        store.add(Record(f"{number:032}", root, f"t{number % 2}", "FunctionTask", (), "", (), (), 1e9 + number, 0.0))
+    store.close()
+    return project
+
+
+def test_ls_shows_the_newest_page(long_history):
+    """A hundred records, and how to see more; all of them for programs, and where N is 0."""
+    shown = long_history.dagger("cache", "ls")
+    _, *lines = shown.stdout.splitlines()
+    assert len(lines) == 100
+    assert lines[0].split()[-1] == f"{119:032}"[:12]
+    assert shown.stderr == "dagger: these are the newest 100; --limit 0 lists all\n"
+    for more in (("--limit", "0"), ("--limit", "120")):
+        all_of_it = long_history.dagger("cache", "ls", *more)
+        assert (len(all_of_it.stdout.splitlines()), all_of_it.stderr) == (121, "")
+    found = json.loads(long_history.dagger("cache", "ls", "--json").stdout)
+    assert [it["started"] for it in found] == [1e9 + number for number in reversed(range(120))]
+    found = json.loads(long_history.dagger("cache", "ls", "t1", "--json", "--limit", "2").stdout)
+    assert [(it["task"], it["started"]) for it in found] == [("t1", 1e9 + 119), ("t1", 1e9 + 117)]
 
 
 def test_ls_json(made):
