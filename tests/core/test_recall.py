@@ -189,3 +189,32 @@ def test_a_dry_run_leaves_the_memo_alone(files):
     assert {name: before[name] for name in before if name.startswith("run-")} == {
         it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").glob("run-*")
     }
+
+
+def test_files_that_a_pattern_found(project):
+    """They count by their content for whoever takes them, also where the task that made them is just recalled."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FileDatum, ScriptTask, WorkflowManager
+
+        split = ScriptTask(
+            "split", {"all": FileDatum(pointer="all.txt")}, {"parts": "parts/*.txt"},
+            script="for word in $(cat {all}); do echo $word > parts/$word.txt; done",
+        )
+        joined = ScriptTask("join", {"parts": split["parts"]}, {"joined": "joined.txt"}, script="cat {parts} > {joined}")
+        WorkflowManager(joined).run()
+        """,
+    )
+    project.write("all.txt", "b a\n")
+    project.run("pipeline.py")
+    project.run("pipeline.py")
+    assert project.came_out("up to date") == {"split", "join"}
+    project.write("parts/a.txt", "c\n")
+    (project.path / "joined.txt").unlink()
+    project.run("pipeline.py")
+    assert project.came_out("restored") == {"split", "join"}
+    project.write("all.txt", "a b c\n")
+    project.run("pipeline.py")
+    assert project.came_out("ran") == {"split", "join"}
+    assert project.read("joined.txt") == "a\nb\nc\n"
