@@ -202,7 +202,7 @@ def test_files_that_a_pattern_found(project):
             "split", {"all": FileDatum(pointer="all.txt")}, {"parts": "parts/*.txt"},
             script="for word in $(cat {all}); do echo $word > parts/$word.txt; done",
         )
-        joined = ScriptTask("join", {"parts": split["parts"]}, {"joined": "joined.txt"}, script="cat {parts} > {joined}")
+        joined = ScriptTask("join", {"parts": split["parts"]}, {"all": "joined.txt"}, script="cat {parts} > {all}")
         WorkflowManager(joined).run()
         """,
     )
