@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable, Iterable
 
 import xxhash
 
@@ -24,6 +25,7 @@ from dagger.cache.trees import collect_members, digest_members
 from dagger.errors import CacheError
 
 _KEPT_DAYS = 90
+_LARGE = 4 << 20
 _DAY = 86_400
 
 
@@ -40,6 +42,10 @@ class StatIndex:
         directory: Where the file that shows the time may be made, best on the file system of the
             files.
         clock: What tells the time of the file system; one on ``directory`` by default.
+
+    Attributes:
+        ahead: Returns the files that will be asked for. When the first large one must be read, so are the others, on
+            all cores; then this is None again.
     """
 
     def __init__(self, directory: str | None = None, *, clock: FileClock | None = None) -> None:
@@ -48,6 +54,7 @@ class StatIndex:
         self._racy_since: dict[int, int] = {}
         self._today = int(time.time() // _DAY)
         self.changed = False
+        self.ahead: Callable[[], Iterable[str]] | None = None
 
     def digest_file(self, path: str) -> str:
         """Return the digest of a file's content; a link counts by what it leads to.
@@ -83,6 +90,10 @@ class StatIndex:
                 return digest
         if not stat.S_ISREG(status.st_mode):
             return _refuse(path, status)
+        if status.st_size >= _LARGE and self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            self._read_ahead(ahead())
+            return self.digest_of(path, status)
         return self._digest(path)
 
     def digest_path(self, path: str) -> str:
@@ -144,6 +155,27 @@ class StatIndex:
         if _stamps(before) == _stamps(after) and size == before.st_size:
             self._learn(path, digest, before, racy_since)
         return digest
+
+    def _read_ahead(self, paths: Iterable[str]) -> None:
+        """Digest large files side by side, where that will be believed; what cannot be read is left to who asks."""
+        wanted = [path for path in dict.fromkeys(paths) if self._is_worth_reading(path)]
+        if len(wanted) < 2:
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(len(wanted), os.cpu_count() or 1), "dagger-digest") as threads:
+            for reading in [threads.submit(self._digest, path) for path in wanted]:
+                reading.exception()
+
+    def _is_worth_reading(self, path: str) -> bool:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        seen = self._seen.get(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE or (seen and seen[0] == _stamps(status)):
+            return False
+        return max(status.st_mtime_ns, status.st_ctime_ns) < self._now(path, status)
 
     def _learn(self, path: str, digest: str, status: os.stat_result, racy_since: int) -> None:
         if max(status.st_mtime_ns, status.st_ctime_ns) < racy_since:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +56,15 @@ class Manifest(NamedTuple):
     code: Fingerprint | None
     uncacheable: str = ""
     outline: bytes = b""
+
+
+def source_files(tasks: Iterable[AbstractTask], places: Places) -> Iterator[str]:
+    """Return the path of each file that tasks take and none makes."""
+    for task in tasks:
+        for name, given in task.inputs.items():
+            for _, datum in members(name, given):
+                if isinstance(datum, FileDatum) and not datum.parents and name not in task.ignore:
+                    yield places.absolute(datum.pointer)
 
 
 class Walker:

@@ -25,7 +25,7 @@ from dagger.core import plain, session as sessions
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, needed_for, slots_of
 from dagger.core.lookup import Lookup
-from dagger.core.manifest import Walker
+from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
 from dagger.core.recall import Recall
 from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
@@ -184,6 +184,7 @@ class WorkflowManager(AbstractManager):
         walker = Walker(self.cache, self.places, self._made)
         workspace = Workspace(self.cache, self.places)
         lookup = Lookup(self.cache, self.places, walker, workspace, self._mend)
+        self.cache.stats.ahead = lambda: source_files((slot.task for slot in slots), self.places)
         recall = Recall(slots, self.cache, lookup)
         with _no_collection():
             report = self._nothing_to_do(slots, clock) if recall.settle(force) else None
@@ -213,6 +214,7 @@ class WorkflowManager(AbstractManager):
                 executor_kwargs=self._executor_kwargs,
             )
             report = self._execute(Engine(slots, lookup, options, self._tell), recall)
+        self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
         _write_report(report)

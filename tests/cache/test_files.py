@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -348,3 +350,57 @@ def test_network_is_told_apart() -> None:
     """Nothing local is taken for a network's."""
     assert not is_network("/proc")
     assert not is_network("/no/such/place")
+
+
+def _large(folder: Path, clock: Clock, count: int) -> list[str]:
+    clock.ahead = 10 * SECOND
+    for number in range(count):
+        (folder / f"large-{number}").write_bytes(bytes([number]) * (5 << 20))
+    return [str(folder / f"large-{number}") for number in range(count)]
+
+
+def test_large_files_are_read_side_by_side(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the first large file that must be read, those are read that will be asked for: at once, and once."""
+    paths = _large(tmp_path, clock, 3)
+    (tmp_path / "small").write_text("x")
+    both = threading.Barrier(2)
+    read: list[str] = []
+
+    def together(descriptor: int) -> tuple[str, int]:
+        if not both.broken:
+            both.wait(20)
+            read.append(threading.current_thread().name)
+        return streams.hash_descriptor(descriptor)
+
+    monkeypatch.setattr("dagger.cache.files.hash_descriptor", together)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    index = StatIndex(clock=clock)
+    monkeypatch.setattr(index, "_digest", _only_large(index._digest))
+    index.ahead = lambda: [*paths[:2], str(tmp_path / "small"), str(tmp_path / "gone"), str(tmp_path), paths[0]]
+    assert [index.digest_file(path) for path in paths[:2]] == list(map(truth, paths[:2]))
+    assert len(read) == 2
+    assert threading.main_thread().name not in read
+    assert index.ahead is None
+
+
+def _only_large(digest: Callable[[str], str]) -> Callable[[str], str]:
+    def checked(path: str) -> str:
+        assert "large" in path
+        return digest(path)
+
+    return checked
+
+
+def test_what_is_young_or_known_is_not_read_ahead(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
+    """What would not be believed is not read before it is asked for, nor is what is known."""
+    paths = _large(tmp_path, clock, 4)
+    index = StatIndex(clock=clock)
+    index.digest_file(paths[1])
+    index.ahead = lambda: paths
+    index.digest_file(paths[0])
+    assert len(hashed) == 4
+    clock.ahead = 0
+    young = StatIndex(clock=clock)
+    young.ahead = lambda: paths
+    young.digest_file(paths[0])
+    assert len(hashed) == 5

@@ -472,3 +472,35 @@ def test_sync_false_takes_complete_tasks_as_they_are(project):
         """,
     )
     project.run("pipeline.py")
+
+
+LARGE_SOURCES = """
+    import threading
+
+    from dagger.cache import files
+    from dagger.cache.filesystems import FileClock
+    from dagger.abstract import DatumList
+    from dagger.core import FileDatum, ScriptTask, WorkflowManager
+
+    digest, now, readers = files.hash_descriptor, FileClock.racy_since, set()
+
+    def seen(descriptor):
+        readers.add(threading.current_thread() is threading.main_thread())
+        return digest(descriptor)
+
+    files.hash_descriptor = seen
+    FileClock.racy_since = lambda *given: now(*given) + 10**10  # as if the files were old
+
+    some = DatumList(FileDatum, pointer=["large-0", "large-1"])
+    used = ScriptTask("use", {"some": some, "last": FileDatum(pointer="large-2")}, {}, script="true")
+    WorkflowManager(used).run()
+    print(readers)
+"""
+
+
+def test_large_sources_are_digested_side_by_side(project):
+    """All large sources are read by threads, before the first task that takes them is looked up."""
+    for number in range(3):
+        (project.path / f"large-{number}").write_bytes(bytes([number]) * (5 << 20))
+    project.write("pipeline.py", LARGE_SOURCES)
+    assert project.run("pipeline.py").stdout.strip() == "{False}"
