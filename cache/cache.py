@@ -22,7 +22,7 @@ from dagger.cache import rows
 from dagger.cache.files import StatIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
-from dagger.cache.memos import RUN, STATS, drop_memos, read_memo, write_memo
+from dagger.cache.memos import RUN, STATS, drop_memos, read_memo, read_parts, write_parts
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
@@ -131,7 +131,7 @@ class Cache:
         if self._stats is None:
             place = self._layout.versioned
             self._stats = StatIndex(place if os.path.isdir(place) else None)
-            self._stats.load(self.memo(STATS))
+            self._stats.load(read_memo(self._memo_path(STATS, "")))
         return self._stats
 
     @property
@@ -266,14 +266,14 @@ class Cache:
                 self._warn_unwritable(error)
         return move_beside(path)
 
-    def memo(self, kind: str, name: str = "") -> object:
-        """Return what was remembered for the root to spare work; None where there is nothing, or nothing whole."""
-        return read_memo(self._memo_path(kind, name))
+    def memo(self, kind: str, name: str) -> Iterator[object]:
+        """Yield what was remembered for the root to spare work, part by part, as far as it is whole."""
+        return read_parts(self._memo_path(kind, name))
 
-    def set_memo(self, kind: str, value: object, name: str = "") -> None:
+    def set_memo(self, kind: str, parts: Iterable[object], name: str) -> None:
         """Remember something that can be made again: plain tuples, lists, dicts, texts, bytes and numbers."""
         try:
-            write_memo(self._memo_path(kind, name), value)
+            write_parts(self._memo_path(kind, name), parts)
         except OSError as error:
             self._warn_unwritable(error)
 
@@ -291,7 +291,7 @@ class Cache:
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
-            self.set_memo(STATS, self._stats.dump())
+            self.set_memo(STATS, [self._stats.dump()], "")
         if self._is_open:
             self._pending.flush()
         if self._has_overflow():

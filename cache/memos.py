@@ -1,7 +1,8 @@
 """Files that only spare work: each can be deleted, lost or damaged at the cost of doing that work again.
 
 They lie beside the index, so that a run with nothing to do opens no database. Their form is Python's marshal, which
-needs no import and is read faster than anything else; another Python's is passed over.
+needs no import and is read faster than anything else; another Python's is passed over. What is large is read and
+written part by part, so that it is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextlib
 import marshal
 import os
 import sys
+from collections.abc import Iterable, Iterator
 
 import xxhash
 
-_HEAD = f"dagger memo 1 {sys.implementation.cache_tag}\n".encode()
+_HEAD = f"dagger memo 2 {sys.implementation.cache_tag}\n".encode()
 _CHECKSUM = 16
+_PART_HEAD = _CHECKSUM + 8
 
 RUN = "run"
 """The kind of what a run came to: wrong as soon as records go."""
@@ -23,33 +26,50 @@ STATS = "stats"
 
 
 def read_memo(path: str) -> object:
-    """Return what was written last; None where there is nothing, or nothing whole."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
-        return None
-    start = len(_HEAD) + _CHECKSUM
-    body = memoryview(data)[start:]
-    if data[: len(_HEAD)] != _HEAD or data[len(_HEAD) : start] != xxhash.xxh3_128_digest(body):
-        return None
-    value: object = marshal.loads(body)
-    return value
+    """Return the first part of what was written last; None where there is nothing, or nothing whole."""
+    return next(read_parts(path), None)
+
+
+def read_parts(path: str) -> Iterator[object]:
+    """Yield the parts of what was written last, each when it is asked for; those before one that is not whole."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if file.read(len(_HEAD)) != _HEAD:
+            return
+        left = os.fstat(file.fileno()).st_size - len(_HEAD)
+        while left >= _PART_HEAD:
+            head = file.read(_PART_HEAD)
+            size = int.from_bytes(head[_CHECKSUM:], "big")
+            left -= _PART_HEAD + size
+            body = file.read(size) if left >= 0 else b""
+            if xxhash.xxh3_128_digest(body) != head[:_CHECKSUM]:
+                return
+            yield marshal.loads(body)
 
 
 def write_memo(path: str, value: object) -> None:
-    """Write a value of plain tuples, lists, dicts, texts, bytes and numbers, whole or not at all.
+    """Write a memo of one part.
 
     Raises:
         OSError: It cannot be written.
     """
-    body = marshal.dumps(value)  # type: ignore[arg-type]  # its stub asks for less than it takes
+    write_parts(path, [value])
+
+
+def write_parts(path: str, parts: Iterable[object]) -> None:
+    """Write values of plain tuples, lists, dicts, texts, bytes and numbers, all of them or nothing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     beside = f"{path}.{os.getpid()}"
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(_HEAD + xxhash.xxh3_128_digest(body))
-            file.write(body)
+            file.write(_HEAD)
+            for part in parts:
+                body = marshal.dumps(part)  # type: ignore[arg-type]  # its stub asks for less than it takes
+                file.write(xxhash.xxh3_128_digest(body) + len(body).to_bytes(_PART_HEAD - _CHECKSUM, "big"))
+                file.write(body)
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -264,7 +264,7 @@ class Engine:
 
     def _dependency_rows(self, slot: Slot) -> list[Row]:
         """An explicit dependency counts by what it made, or by its key where it made nothing."""
-        if not slot.task.dependencies:
+        if not slot.task._dependencies:
             return []
         facts = ((above.task, above.known or above.manifest) for above in slot.upstream)
         keys = {task: fact.key for task, fact in facts if fact}

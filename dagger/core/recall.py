@@ -8,8 +8,7 @@ not what that was worth. Any run that changes something drops the memos of its r
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dagger.abstract import TaskState
@@ -63,7 +62,7 @@ class Recall:
             forced: Identifiers of tasks that are to run in any case.
         """
         are_distinct = len({slot.name for slot in self.slots}) == len(self.slots)
-        former = _Former(self.cache.memo(RUN, self._name) if are_distinct else None)
+        former = _Former(self.cache.memo(RUN, self._name) if are_distinct else iter(()))
         whole = True
         for slot in self.slots:
             found = former.pop(slot.name)
@@ -99,32 +98,35 @@ class Recall:
 
     def keep(self) -> None:
         """Remember the tasks that are up to date now."""
-        parts = []
+        self.cache.set_memo(RUN, self._parts(), self._name)
+
+    def _parts(self) -> Iterator[dict[str, object]]:
         kept: dict[str, object] = {}
         for slot in self.slots:
             if slot.known is not None and slot.report is not None and slot.report.outcome in _GOOD:
                 outline, key, outputs, reads = slot.known
                 kept[slot.name] = outline, key, tuple(map(_plain, outputs)), tuple(map(tuple, reads))
             if len(kept) == _PART:
-                parts.append(marshal.dumps(kept))
+                yield kept
                 kept = {}
-        self.cache.set_memo(RUN, [*parts, marshal.dumps(kept)], self._name)
+        yield kept
 
 
 class _Former:
     """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once."""
 
-    def __init__(self, memo: object) -> None:
-        self._parts: list[bytes] = memo[::-1] if isinstance(memo, list) else []
+    def __init__(self, parts: Iterator[object]) -> None:
+        self._parts = parts
         self._open: dict[str, Any] = {}
 
     def pop(self, name: str) -> Any:
         """Return what is remembered of a task, and forget it; None where it is nothing."""
-        while name not in self._open and self._parts:
-            try:
-                self._open |= marshal.loads(self._parts.pop())
-            except (TypeError, ValueError, EOFError):  # whole, but in another form than this
-                self._parts = []
+        while name not in self._open:
+            part = next(self._parts, None)
+            if not isinstance(part, dict):  # the end, or whole, but in another form than this
+                self._parts = iter(())
+                break
+            self._open |= part
         return self._open.pop(name, None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -70,22 +70,34 @@ class TaskReport(NamedTuple):
 class RunReport:
     """What one `WorkflowManager.run` did.
 
+    Args:
+        up_to_date: The tasks for which nothing had to be done, where that is all there is to say of them.
+
     Attributes:
-        tasks: One report a task, in the order in which they were settled.
         seconds: The whole run's wall time.
         notes: Sentences that a person should know.
     """
 
-    __slots__ = ("notes", "seconds", "tasks")
+    __slots__ = ("_tasks", "_up_to_date", "notes", "seconds")
 
-    def __init__(self) -> None:
-        self.tasks: list[TaskReport] = []
+    def __init__(self, up_to_date: Sequence[str] = ()) -> None:
+        self._up_to_date = up_to_date
+        self._tasks: list[TaskReport] = []
         self.seconds = 0.0
         self.notes: list[str] = []
 
+    @property
+    def tasks(self) -> list[TaskReport]:
+        """One report a task, in the order in which they were settled."""
+        if self._up_to_date:
+            self._tasks[:0] = [TaskReport(name, UP_TO_DATE) for name in self._up_to_date]
+            self._up_to_date = ()
+        return self._tasks
+
     def of(self, outcome: str) -> list[str]:
         """Return the identifiers of the tasks that came out so."""
-        return [task.task for task in self.tasks if task.outcome == outcome]
+        names = [*self._up_to_date] if outcome == UP_TO_DATE else []
+        return names + [task.task for task in self._tasks if task.outcome == outcome]
 
     @property
     def ran(self) -> list[str]:
@@ -109,11 +121,12 @@ class RunReport:
 
     def __str__(self) -> str:
         counts = dict.fromkeys(OUTCOMES, 0)
-        for task in self.tasks:
+        counts[UP_TO_DATE] = len(self._up_to_date)
+        for task in self._tasks:
             counts[task.outcome] += 1
         found = [f"{count} {outcome}" for outcome, count in counts.items() if count]
-        if counts[UP_TO_DATE] == len(self.tasks):
-            found = [f"nothing to do: {_tasks(len(self.tasks))} up to date"]
+        if found == [f"{counts[UP_TO_DATE]} {UP_TO_DATE}"] or not found:
+            found = [f"nothing to do: {_tasks(counts[UP_TO_DATE])} up to date"]
         return f"{', '.join(found)} in {duration(self.seconds)}"
 
     def to_dict(self) -> dict[str, Any]:

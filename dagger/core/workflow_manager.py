@@ -238,22 +238,20 @@ class WorkflowManager(AbstractManager):
         finally:
             if not engine.healed:
                 recall.keep()
+            self._engine = None  # and with it what is known of each task beside its report
 
     def _nothing_to_do(self, slots: Sequence[Slot], clock: float) -> RunReport:
         self._tell(RunStarted(len(slots)))
-        report = RunReport()
-        keys = []
+        report = RunReport([slot.name for slot in slots])
+        self.cache.note_uses(slot.known.key for slot in slots if slot.known)
         for slot in slots:
-            assert slot.known is not None
-            keys.append(slot.known.key)
-            slot.known = None  # its data have what it was worth; a report takes the room
-            slot.report = TaskReport(slot.name, UP_TO_DATE)
+            slot.known = None  # its data have what it was worth
             slot.task.update_state(TaskState.COMPLETE)
-            report.tasks.append(slot.report)
             self.complete.add(slot.task)
-            self._tell(TaskEnded(slot.report))
-        self.cache.note_uses(keys)
-        del keys
+            if self._hearing:
+                self._tell(TaskEnded(TaskReport(slot.name, UP_TO_DATE)))
+        for slot in self._slots:
+            slot.report = TaskReport(slot.name, UP_TO_DATE)
         self.cache.flush()
         report.seconds = time.perf_counter() - clock
         for warning in self.cache.warnings:

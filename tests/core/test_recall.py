@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 
 import pytest
@@ -158,14 +157,14 @@ def test_a_memo_that_cannot_be_read_costs_the_look_ups(files, content):
     assert files.came_out("up to date") == ALL
 
 
-@pytest.mark.parametrize("form", [dict, list, repr, lambda it: [{**it}], lambda it: [marshal.dumps([*it])]])
+@pytest.mark.parametrize("form", [dict, list, repr, lambda it: [{**it}], lambda it: [*it]])
 def test_a_memo_of_another_form_is_passed_over(files, form):
     """As an older or a newer dagger may have written it."""
     from dagger.cache.memos import read_memo, write_memo
 
     for memo in (files.path / ".dagger/v1/memos").glob("run-*"):
-        (part,) = read_memo(str(memo))
-        former = marshal.loads(part)
+        former = read_memo(str(memo))
+        assert isinstance(former, dict)
         assert set(former) == ALL
         write_memo(str(memo), form({name: (1, *parts) for name, parts in former.items()}))
     assert files.run("pipeline.py").stdout == "15\n"

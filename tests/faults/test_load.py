@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
+pytestmark = [
+    pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc"),
+    pytest.mark.timeout(3600),
+]
 
 MB = 1 << 20
 ROOM = 32 * MB
