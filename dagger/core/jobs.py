@@ -7,6 +7,7 @@ back digests and small values. It never raises: what went wrong travels in the o
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Mapping, Sequence
 from threading import Lock, current_thread, main_thread
@@ -23,12 +24,16 @@ LONGEST_ROUND = 0.1
 """Seconds after which a worker begins no further job of those that it was sent together."""
 
 
+class Packed(bytes):
+    """A pickle of nothing but dagger's own data, which a worker loads as it is."""
+
+
 class Job(NamedTuple):
     """One task, as bytes that a worker can run.
 
     Attributes:
         body: The shipped `Body`; tasks of one function share it.
-        data: The shipped pair of inputs and outputs, bare of the graph.
+        data: The inputs and outputs, bare of the graph, and converters of a person's own: `Packed` or shipped.
         root: The project's folder, in which it runs.
         blobs: The blob store's directory.
         log: Where what it prints goes.
@@ -135,7 +140,7 @@ def _run(job: Job, load: object) -> Outcome:
 
     assert callable(load)
     body = load(job.body)
-    inputs, outputs, converters = load(job.data)
+    inputs, outputs, converters = pickle.loads(job.data) if isinstance(job.data, Packed) else load(job.data)
     places = Places(job.root)
     tracker = Tracker.of_job(job, inputs, outputs) if job.secret else None
     with converter_registry.also(converters), tracker or nullcontext(), no_fork_returns():

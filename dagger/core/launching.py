@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import sys
 import time
@@ -17,6 +18,7 @@ from dagger.abstract import (
     AbstractTask,
     Converter,
     DatumList,
+    DatumState,
     InputForm,
     converter_registry,
 )
@@ -26,7 +28,7 @@ from dagger.cache.layout import make_private
 from dagger.cache.records import Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.graph import Slot
-from dagger.core.jobs import Job, Outcome, failure_of, read_tail, with_room
+from dagger.core.jobs import Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers
@@ -140,8 +142,6 @@ class Launcher:
         inputs: dict[str, AbstractDatum],
         outputs: dict[str, AbstractDatum],
     ) -> Work:
-        from dagger.core.shipping import ship
-
         here = self.workers.here
         if here and self.places.root != os.getcwd():
             for datum in (*inputs.values(), *outputs.values()):
@@ -150,7 +150,7 @@ class Launcher:
         job = Job(
             task=task.identifier,
             body=b"" if here else self._body(task, classes),
-            data=b"" if here else ship((inputs, outputs, _converters(inputs)), {}),
+            data=b"" if here else _packed(inputs, outputs),
             root=self.places.root,
             blobs=str(self.cache.blobs.directory),
             log=self.log_of(task),
@@ -231,7 +231,9 @@ class Launcher:
 
     def _bare_output(self, datum: AbstractDatum) -> AbstractDatum:
         bare = bare_datum(datum)
-        if isinstance(bare, FileDatum) and bare.pointer is not None:
+        if isinstance(bare, MemoryDatum) and bare.state is not DatumState.EMPTY:
+            bare.state = DatumState.EMPTY  # what it held after a former run stays here
+        elif isinstance(bare, FileDatum) and bare.pointer is not None:
             bare._pointer, bare.root = self.places.shown(bare.pointer), None
         elif isinstance(bare, DatumList) and not isinstance(bare, FileGlob):
             bare.datums = [self._bare_output(member) for member in bare.datums]
@@ -284,6 +286,20 @@ class Launcher:
         else:
             told = "its worker process died, or could not start: see what it printed"
         return Failure("signal" if signals else "exit", told, log=read_tail(log), log_path=log)
+
+
+def _packed(inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Packed | bytes:
+    """Return a job's data as the worker gets them; shipping is for what may hold something of a person's own."""
+    if _KNOWN_DATA.issuperset(map(type, (*inputs.values(), *outputs.values()))):
+        converters = _converters(inputs)
+        if not converters and not any(vars(datum).keys() - {"root"} for datum in (*inputs.values(), *outputs.values())):
+            return Packed(pickle.dumps((inputs, outputs, []), protocol=5))
+    from dagger.core.shipping import ship
+
+    return ship((inputs, outputs, _converters(inputs)), {})
+
+
+_KNOWN_DATA: frozenset[type] = frozenset((FileDatum, MemoryDatum))
 
 
 def _converters(inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputForm, Converter]]:
