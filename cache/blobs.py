@@ -326,16 +326,18 @@ class BlobStore:
 
     def _copy_out(self, digest: str, destination: str, mode: int) -> None:
         path = self.path(digest)
-        with self._reporting(digest), open(path, "rb", buffering=0) as source:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(destination, flags, mode)
+        with self._reporting(digest):
+            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                if clone(source.fileno(), descriptor):
-                    found, _ = hash_descriptor(descriptor)
-                else:
-                    found, _ = copy_hashed(source.fileno(), descriptor)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(destination, flags, mode)
+                try:
+                    cloned = clone(source, descriptor)
+                    found, _ = hash_descriptor(descriptor) if cloned else copy_hashed(source, descriptor)
+                finally:
+                    os.close(descriptor)
             finally:
-                os.close(descriptor)
+                os.close(source)
         if found != digest:
             raise self._dropped(digest, path)
 

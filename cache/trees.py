@@ -88,6 +88,7 @@ def build_tree(members: Sequence[Member], destination: str, restore_file: Callab
         DamagedError: A member's path leads out of the directory, or two members exclude each other.
     """
     os.mkdir(destination)
+    made = ""
     try:
         for member in members:
             check_member_path(member.path)
@@ -95,7 +96,10 @@ def build_tree(members: Sequence[Member], destination: str, restore_file: Callab
             if member.path.endswith("/"):
                 os.makedirs(full, exist_ok=True)
             elif member.link is None:
-                os.makedirs(os.path.dirname(full), exist_ok=True)
+                folder = os.path.dirname(full)
+                if folder != made:
+                    os.makedirs(folder, exist_ok=True)
+                    made = folder
                 restore_file(member, full)
         for member, link in _links(members):
             full = os.path.join(destination, member.path)
