@@ -123,6 +123,7 @@ class Engine:
         self._later: list[tuple[float, int, Slot]] = []
         self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
         self._log_room = _LOG_ROOM
+        self._noted: set[str] = set()
         self._stopping = False
         self._measured = False
         self._false_starts = 0
@@ -582,7 +583,8 @@ class Engine:
             warnings.warn(f"task {slot.name!r} {message}", stacklevel=2)
 
     def _note(self, message: str, task: str = "") -> None:
-        if message not in self.report.notes:
+        if message not in self._noted:
+            self._noted.add(message)
             self.report.notes.append(message)
             self.tell(Noted(task, message))
 
