@@ -504,3 +504,25 @@ def test_large_sources_are_digested_side_by_side(project):
         (project.path / f"large-{number}").write_bytes(bytes([number]) * (5 << 20))
     project.write("pipeline.py", LARGE_SOURCES)
     assert project.run("pipeline.py").stdout.strip() == "{False}"
+
+
+def test_a_value_is_worth_the_same_before_and_after_it_is_read(project):
+    """Whether it stays in the store, was loaded, or was just made."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def make():
+            return {"x": {"a": [1, 2]}}
+
+        task = FunctionTask("make", make, {}, {"x": None})
+        WorkflowManager(task).run()
+        before = task["x"].quickhash
+        assert task["x"].pointer == {"a": [1, 2]}
+        assert task["x"].quickhash == before != None
+        assert task["x"].parents == [task]
+        print(before)
+        """,
+    )
+    assert project.run("pipeline.py").stdout == project.run("pipeline.py").stdout
