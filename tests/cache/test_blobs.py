@@ -261,7 +261,7 @@ parts = st.sampled_from(["a", "b", "c"])
 paths = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(paths, st.sampled_from(["file", "link", "dir"]), max_size=6).map(
         lambda it: {path: kind for path, kind in it.items() if not _is_below(path, it)}
