@@ -1,14 +1,15 @@
 """When results were last used, for `gc`: one file a root, which a run that uses what the last one used only touches.
 
-The file's name says which keys the last run used, its mtime when that was; in it stand those keys, and when others
-were used last. So a run in which nothing has changed pays for one digest and one system call, however many its tasks.
+The file's name says which keys the last run used, its mtime when that was; in it stand those keys. So a run in which
+nothing has changed pays for one digest and one system call, however many its tasks. One that uses other keys leaves a
+file of those that it uses no more, and pays nothing for what came before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 import xxhash
@@ -16,6 +17,9 @@ import xxhash
 from dagger.cache.layout import make_private
 from dagger.cache.records import decode, encode
 from dagger.errors import DamagedError
+
+_LAST = "-"
+_FORMER = "+"
 
 
 class _Uses(NamedTuple):
@@ -37,16 +41,30 @@ def note_uses(folder: str, root: str, keys: Iterable[str]) -> None:
         OSError: It cannot be written.
     """
     last = "\n".join(keys)
-    path = os.path.join(folder, f"{root}-{xxhash.xxh3_128_hexdigest(last.encode())}")
+    path = os.path.join(folder, f"{root}{_LAST}{_digest(last)}")
     try:
         os.utime(path)
     except FileNotFoundError:
         make_private(folder)
-        others = _files(folder, root)
-        _write(path, last, _without(_by_time(others), set(last.split("\n"))))
+        others = _files(folder, root + _LAST)
+        _write(path, last, {})
+        used = set(last.split("\n"))
         for other in others:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(other)
+            _set_aside(other, os.path.join(folder, root + _FORMER), used)
+
+
+def _set_aside(path: str, beginning: str, used: Container[str]) -> None:
+    """Replace the file of a former run by one of the keys that are not used now: few, however long the history is."""
+    with contextlib.suppress(OSError):
+        ended = int(os.stat(path).st_mtime)
+        uses = _read(path)
+        former = dict(uses.former)
+        if gone := [key for key in uses.last.split("\n") if key and key not in used]:
+            former[ended] = "\n".join(gone)
+        if former:
+            # Two states that alternate have two files in the end.
+            _write(beginning + _digest("\n".join(former.values())), "", former)
+        os.unlink(path)
 
 
 def last_uses(folder: str) -> Iterator[tuple[str, float]]:
@@ -60,15 +78,30 @@ def last_uses(folder: str) -> Iterator[tuple[str, float]]:
 
 
 def keep_uses(folder: str, kept: Container[str]) -> None:
-    """Forget the former uses of keys that are not kept."""
+    """Forget the former uses of keys that are not kept, and put those of a root into one file."""
+    former: dict[str, list[str]] = {}
     for path in _files(folder):
-        uses = _read(path)
-        former = {when: _only(keys, kept) for when, keys in uses.former.items()}
+        beginning, mark, _ = path.rpartition(_FORMER)
+        if mark:
+            former.setdefault(beginning + mark, []).append(path)
+    for beginning, paths in former.items():
         with contextlib.suppress(OSError):
-            if former != uses.former:
-                status = os.stat(path)
-                _write(path, uses.last, {when: keys for when, keys in former.items() if keys})
-                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+            _merge(beginning, paths, kept)
+
+
+def _merge(beginning: str, paths: list[str], kept: Container[str]) -> None:
+    merged: dict[int, list[str]] = {}
+    for path in paths:
+        for when, keys in _read(path).former.items():
+            if left := _only(keys, kept):
+                merged.setdefault(when, []).append(left)
+    former = {when: "\n".join(parts) for when, parts in merged.items()}
+    whole = beginning + _digest("\n".join(former.values()))
+    if former:
+        _write(whole, "", former)
+    for path in paths:
+        if path != whole or not former:
+            os.unlink(path)
 
 
 def _only(keys: str, kept: Container[str]) -> str:
@@ -81,24 +114,8 @@ def _files(folder: str, root: str = "") -> list[str]:
     return []
 
 
-def _by_time(paths: Iterable[str]) -> dict[int, set[str]]:
-    found: dict[int, set[str]] = {}
-    for path in paths:
-        with contextlib.suppress(OSError):
-            ended = int(os.stat(path).st_mtime)
-            uses = _read(path)
-            for when, keys in (*_split(uses.former).items(), (ended, set(uses.last.split("\n")))):
-                found.setdefault(when, set()).update(keys)
-    return found
-
-
-def _split(former: Mapping[int, str]) -> dict[int, set[str]]:
-    return {when: set(keys.split("\n")) for when, keys in former.items()}
-
-
-def _without(by_time: Mapping[int, set[str]], gone: Collection[str]) -> dict[int, str]:
-    left = {when: keys.difference(gone) for when, keys in by_time.items()}
-    return {when: "\n".join(sorted(keys)) for when, keys in left.items() if keys}
+def _digest(text: str) -> str:
+    return str(xxhash.xxh3_128_hexdigest(text.encode()))
 
 
 def _read(path: str) -> _Uses:

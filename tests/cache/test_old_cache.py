@@ -17,6 +17,7 @@ from dagger.cache.collect import Summary
 from dagger.cache.index import MemoryIndex, UnavailableError
 from dagger.cache.records import Entry, Output, Read, Record
 from dagger.cache.tally import Tally
+from dagger.cache.uses import keep_uses, last_uses, note_uses
 
 MANY = 4_000
 LONG_AGO = time.time() - 100_000
@@ -169,3 +170,61 @@ def test_tally() -> None:
     asked.start()
     asked.join()
     assert "c\udcff" in tally
+
+
+def note(folder: Path, keys: list[str], when: float) -> None:
+    note_uses(str(folder), "r", keys)
+    (last,) = folder.glob("r-*")
+    os.utime(last, (when, when))
+
+
+def uses(folder: Path) -> dict[str, float]:
+    latest: dict[str, float] = {}
+    for key, when in last_uses(str(folder)):
+        latest[key] = max(when, latest.get(key, 0.0))
+    latest.pop("", None)
+    return latest
+
+
+def test_uses_of_a_long_history(tmp_path: Path) -> None:
+    """A run with one change writes what that changes, however many keys were used before; none is forgotten."""
+    for run in range(20):
+        note(tmp_path, [f"{run}/{number}" for number in range(100)], 1000.0 + run)
+    before = {it.name for it in tmp_path.iterdir()}
+    note(tmp_path, ["new", *(f"19/{number}" for number in range(1, 100))], 2000.0)
+    written = [it for it in tmp_path.iterdir() if it.name not in before]
+    assert sum(it.stat().st_size for it in written) < 1000
+    found = uses(tmp_path)
+    assert (found["3/7"], found["19/0"], found["19/1"], found["new"]) == (1003.0, 1019.0, 2000.0, 2000.0)
+    assert len(found) == 2001
+
+
+def test_uses_of_two_states_that_alternate(tmp_path: Path) -> None:
+    """A, B, A, B... leaves two files of former uses; what was used last counts by that."""
+    for run in range(10):
+        note(tmp_path, ["both", "ab"[run % 2]], 1000.0 + run)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert uses(tmp_path) == {"both": 1009.0, "a": 1008.0, "b": 1009.0}
+
+
+def test_gc_puts_uses_together(tmp_path: Path) -> None:
+    """Of former uses those of the kept keys stay, in one file a root, also where two ended in one second."""
+    for run in range(10):
+        note(tmp_path, [f"k{run}"], 1000.0 + run // 2)
+    for _ in range(2):
+        keep_uses(str(tmp_path), {"k2", "k3", "k7"})
+        assert len(list(tmp_path.iterdir())) == 2
+        assert uses(tmp_path) == {"k2": 1001.0, "k3": 1001.0, "k7": 1003.0, "k9": 1004.0}
+    keep_uses(str(tmp_path), ())
+    assert uses(tmp_path) == {"k9": 1004.0}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_gc_by_age_knows_former_uses(cache: Cache) -> None:
+    """What some run used not long ago stays, though a later one has no use for it."""
+    cache.add(record("long unused"))
+    cache.add(record("used"))
+    for keys in (["used"], ["other"]):
+        cache.note_uses(keys)
+    assert cache.gc(max_age=1000).records == 1
+    assert [it.key for it in cache.all_records()] == ["used"]
