@@ -7,7 +7,7 @@ refer to it: a record names its blobs, an entry the key of its task's record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
@@ -50,26 +50,36 @@ class Damage:
     of: tuple[str, ...] = ()
 
 
-@dataclass
 class _Users:
-    """Who refers to what, as far as the sound rows tell."""
+    """Who refers to what is damaged, as far as the sound rows tell.
 
-    of_blob: dict[str, dict[str, None]] = field(default_factory=dict)
-    of_key: dict[str, str] = field(default_factory=dict)
-    of_entry: dict[str, str] = field(default_factory=dict)
+    Args:
+        blobs: The damaged blobs.
+        broken: The damaged rows.
+    """
+
+    def __init__(self, blobs: Iterable[str], broken: Iterable[str]) -> None:
+        self.of_blob: dict[str, dict[str, None]] = {digest: {} for digest in blobs}
+        self._of_name = dict.fromkeys(map(_name, broken), "")
 
     def note(self, row: str, data: bytes) -> None:
         if row.startswith(rows.RECORD):
             for record in rows.read_records(data, row.removeprefix(rows.RECORD)):
-                self.of_key[record.key] = self.of_entry[rows.short(record.task)] = _task(record.task)
+                self._name_task(record.key, record.task)
+                self._name_task(rows.short(record.task), record.task)
                 for name, digest in _named_blobs(record):
-                    self.of_blob.setdefault(digest, {})[name] = None
+                    if digest in self.of_blob:
+                        self.of_blob[digest][name] = None
         elif row.startswith(rows.ENTRY) and (entry := rows.read_entry(data)) is not None:
-            self.of_key.setdefault(entry.entry.key, _task(entry.task))
+            self._name_task(entry.entry.key, entry.task)
+
+    def _name_task(self, name: str, task: str) -> None:
+        if name in self._of_name:
+            self._of_name[name] = _task(task)
 
     def of_row(self, row: str) -> tuple[str, ...]:
-        kind, _, name = row.partition(":")
-        known = self.of_key.get(name) or self.of_entry.get(name.rpartition(":")[2])
+        kind, _, _ = row.partition(":")
+        known = self._of_name.get(_name(row))
         about = _ABOUT.get(kind + ":", "")
         return tuple(filter(None, (known, about)))
 
@@ -78,19 +88,22 @@ def find(index: Index, blobs: BlobStore) -> list[Damage]:
     """Read every row and every blob, and return what is damaged. Nothing is changed."""
     faults: list[str] = []
     broken: dict[str, str] = {}
-    users = _Users()
-    lost: list[tuple[Record, int]] = []
+    lost: list[tuple[str, str, int]] = []
     for row, data in _rows(index, faults):
         if what := rows.damage_in(row, data):
             broken[row] = what
+        lost += ((record.key, record.task, count) for record, count in _lost(row, data, blobs))
+    spoilt = dict(blobs.damaged())
+    users = _Users(spoilt, broken)
+    # Read once more for these few: who refers to what would be too much to hold of all.
+    for row, data in _rows(index, []) if spoilt or broken else ():
         users.note(row, data)
-        lost += _lost(row, data, blobs)
     where = index.directory if isinstance(index, DiskIndex) else ""
     return [
         *(Damage(INDEX, where, what) for what in dict.fromkeys(faults)),
         *(Damage(ROW, row, what, users.of_row(row)) for row, what in broken.items()),
-        *(Damage(BLOB, digest, what, tuple(users.of_blob.get(digest, ()))) for digest, what in blobs.damaged()),
-        *(Damage(RECORD, record.key, _missing(count), (_task(record.task),)) for record, count in lost),
+        *(Damage(BLOB, digest, what, tuple(users.of_blob[digest])) for digest, what in spoilt.items()),
+        *(Damage(RECORD, key, _missing(count), (_task(task),)) for key, task, count in lost),
     ]
 
 
@@ -104,10 +117,9 @@ def drop(found: Iterable[Damage], pending: Pending, blobs: BlobStore) -> None:
     for digest in named.get(BLOB, ()):
         blobs.drop(digest)
     pending.change((row, _without_damage(row)) for row in named.get(ROW, ()))
-    for row in pending.keys(rows.RECORD):
-        data = pending.get(row)
-        if data is not None and (lost := _lost(row, data, blobs)):
-            pending.change([(row, rows.without([record for record, _ in lost]))])
+    for row, data in pending.items(rows.RECORD):
+        if lost := [record for record, _ in _lost(row, data, blobs)]:
+            pending.change([(row, rows.without(lost))])
     pending.flush()
 
 
@@ -115,10 +127,7 @@ def _rows(index: Index, faults: list[str]) -> Iterator[tuple[str, bytes]]:
     if isinstance(index, DiskIndex):
         yield from index.examine(faults)
         return
-    for key in index.keys(""):
-        row = index.get(key)
-        if row is not None:
-            yield key, row
+    yield from index.items()
 
 
 def _lost(row: str, data: bytes, blobs: BlobStore) -> Iterator[tuple[Record, int]]:
@@ -137,6 +146,11 @@ def _named_blobs(record: Record) -> Iterator[tuple[str, str]]:
     for output in record.outputs:
         for digest, _ in blobs_of_output(output):
             yield f"{_task(record.task)}, output {output.name!r}", digest
+
+
+def _name(row: str) -> str:
+    """Return what a row's name says beside its kind and root: a key, or a task's or a path's short name."""
+    return row.rpartition(":")[2]
 
 
 def _task(name: str) -> str:

@@ -245,7 +245,7 @@ def test_gc_spares_what_each_run_uses(made, edit):
     assert old_records() == 4  # what only the run before used is remembered with its own time
     made.dagger("run", "pipeline.py", "double")
     assert old_records() == 1
-    assert len(list((made.path / ".dagger/v1/uses").iterdir())) == 1
+    assert len(list((made.path / ".dagger/v1/uses").glob("*-*"))) == 1
     made.dagger("run", "-n", "pipeline.py")
     assert old_records() == 1
     made.dagger("cache", "gc", "--max-age", "20")
