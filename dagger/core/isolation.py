@@ -59,13 +59,19 @@ class ManagerLife:
         self._thread = threading.Thread(target=self._watch, name="dagger-life", daemon=True)
         self._thread.start()
 
-    def jobs_of_dead(self) -> frozenset[str]:
-        """Return the logs of the jobs that workers were at last which are gone now; some may have ended well before."""
+    def jobs_of_dead(self) -> frozenset[str] | None:
+        """Return the logs of the jobs that workers were at last which are gone now; some may have ended well before.
+
+        None where that cannot be told, since somebody has taken the notes away.
+        """
         found = set()
-        for name in os.listdir(self._folder):
-            if name.isdigit() and not _is_child(int(name)):
-                with open(os.path.join(self._folder, name), "rb") as file:
-                    found.add(os.fsdecode(file.read().partition(b"\0")[0]))
+        try:
+            for name in os.listdir(self._folder):
+                if name.isdigit() and not _is_child(int(name)):
+                    with open(os.path.join(self._folder, name), "rb") as file:
+                        found.add(os.fsdecode(file.read().partition(b"\0")[0]))
+        except OSError:
+            return None
         return frozenset(found - {""})
 
     def close(self) -> None:
@@ -234,7 +240,8 @@ def _watch(connection: socket.socket, parent: int, part: int | None, folder: str
         from dagger.cache.presence import leave
 
         leave(part)
-    _remove_folder(folder)
+    if os.getppid() != parent:  # else the manager is there, and its folder too: a task has closed the socket
+        _remove_folder(folder)
     os.killpg(0, SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
 
 

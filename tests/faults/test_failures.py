@@ -28,7 +28,10 @@ WAYS = {
     "closes_generator": ("raise GeneratorExit", "GeneratorExit"),
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "aborts": ("os.abort()", "its worker process was ended by SIGABRT"),
-    "hangs_up": ("signal.signal(1, signal.SIG_DFL); os.kill(os.getpid(), 1); time.sleep(60)", "its worker process was ended by SIGHUP"),
+    "hangs_up": (
+        "signal.signal(1, signal.SIG_DFL); os.kill(os.getpid(), 1); time.sleep(60)",
+        "its worker process was ended by SIGHUP",
+    ),
     "closes_all": ("os.closerange(3, 4000); return {'x': 1}", "its worker process exited with status 1"),
     "exits_at_exit": ("atexit.register(lambda: os._exit(3)); return {'x': 1}", None),
     "leaves_thread": ("threading.Thread(target=threading.Event().wait).start(); return {'x': 1}", None),

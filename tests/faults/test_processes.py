@@ -256,3 +256,29 @@ def test_a_damaged_value_sends_its_producer_back_to_run(project):
     flip()
     assert project.run("pipeline.py", "2").stdout.split() == ["5000", str(2 * total)]
     assert project.ran() == {"make"}
+
+
+DEAF = """
+    import os, sys
+    from dagger.core import FunctionTask, WorkflowManager
+
+    def closes_all():
+        os.closerange(3, 4000)
+        return {"x": 1}
+
+    def good():
+        return {"x": 1}
+
+    tasks = [FunctionTask(f"bad{i}", closes_all, outputs={"x": None}) for i in range(6)]
+    tasks += [FunctionTask(f"good{i}", good, outputs={"x": None}) for i in range(6)]
+    WorkflowManager(tasks, jobs=3).run(keep_going=True)
+"""
+
+
+def test_a_worker_that_loses_its_manager_takes_nothing_from_it(project, rounds):
+    """Who closes every descriptor hears no more of the manager, and must not tidy up behind it: it is still there."""
+    project.write("pipeline.py", DEAF)
+    for _ in range(max(2, rounds // 3)):
+        assert project.run("pipeline.py", check=False, timeout=60).returncode == 1
+        assert project.came_out("failed") == {f"bad{i}" for i in range(6)}
+        project.dagger("clean")
