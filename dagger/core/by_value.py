@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache, partial
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn, TypeVar
 
 import cloudpickle
 
 from dagger.cache.ownership import is_extension, is_own, is_own_namespace
 from dagger.core import landing
+from dagger.core.code_objects import reduce_code
 from dagger.core.landing import ModuleFrame
 
 _CachedFunction = type(lru_cache(lambda: None))
@@ -54,6 +55,8 @@ class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._module(obj)
         if issubclass(kind, type):
             return self._class(obj)
+        if kind is CodeType:
+            return reduce_code(obj)
         if kind is TypeVar:
             _by_value(obj.__module__)
         elif kind is _CachedFunction and _is_own_function(obj):

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, BinaryIO
 
 import cloudpickle
 
 from dagger.cache.ownership import is_own
+from dagger.core.code_objects import reduce_code
 from dagger.core.landing import resolve
 
 
@@ -63,6 +64,8 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 if _is_there(obj):
                     return NotImplemented  # pickle writes the name itself
                 return resolve, (obj.__module__, obj.__qualname__)
+        if kind is CodeType:
+            return reduce_code(obj)
         return super().reducer_override(obj)
 
 

@@ -183,6 +183,9 @@ SHIP = """
             if isinstance(obj, functools._lru_cache_wrapper):  # would be pickled by name
                 parameters = obj.cache_parameters()
                 return decorate, (functools.lru_cache, parameters, obj.__wrapped__)
+            if isinstance(obj, types.CodeType):  # from 3.1.3 on without the name of its file
+                make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
+                return make, tuple(obj.co_filename if it == "<dynamic-code>" else it for it in arguments)
             return super().reducer_override(obj)
     def ship(task, path):
         found = fingerprint(task)
