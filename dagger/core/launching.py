@@ -290,13 +290,17 @@ class Launcher:
 
 def _packed(inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Packed | bytes:
     """Return a job's data as the worker gets them; shipping is for what may hold something of a person's own."""
-    if _KNOWN_DATA.issuperset(map(type, (*inputs.values(), *outputs.values()))):
-        converters = _converters(inputs)
-        if not converters and not any(vars(datum).keys() - {"root"} for datum in (*inputs.values(), *outputs.values())):
-            return Packed(pickle.dumps((inputs, outputs, []), protocol=5))
+    converters = _converters(inputs)
+    if not converters and all(map(_is_dagger_own, (*inputs.values(), *outputs.values()))):
+        return Packed(pickle.dumps((inputs, outputs, converters), protocol=5))
     from dagger.core.shipping import ship
 
-    return ship((inputs, outputs, _converters(inputs)), {})
+    return ship((inputs, outputs, converters), {})
+
+
+def _is_dagger_own(datum: AbstractDatum) -> bool:
+    """Tell whether nothing of a datum is a person's own: its type, or an attribute that was set on it."""
+    return type(datum) in _KNOWN_DATA and not vars(datum).keys() - {"root"}
 
 
 _KNOWN_DATA: frozenset[type] = frozenset((FileDatum, MemoryDatum))

@@ -85,7 +85,7 @@ class ReadyTasks:
             return []
         taken = [self._taken(heap, way)]
         # No worker gets more than half of its share of what waits.
-        company = min(company, len(heap) // (2 * (self._jobs or cores())))
+        company = min(company, len(heap) // (2 * self._at_once))
         while len(taken) <= company and self._goes_with(heap[0], way):
             taken.append(self._taken(heap, way))
         self._together.update(taken[1:])
@@ -102,7 +102,11 @@ class ReadyTasks:
 
     def _most(self, way: str, company: int) -> int:
         alone = way and self._ways[way] == len(self.running)
-        return (self._jobs or cores()) * ((_SHORT_AHEAD if company else _AHEAD) if alone else 1)
+        return self._at_once * ((_SHORT_AHEAD if company else _AHEAD) if alone else 1)
+
+    @property
+    def _at_once(self) -> int:
+        return self._jobs or cores()
 
     def _goes_with(self, slot: Slot, way: str) -> bool:
         return not slot.suspect and self._way(slot) == way and self._company(slot) > 0

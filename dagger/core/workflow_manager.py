@@ -189,36 +189,48 @@ class WorkflowManager(AbstractManager):
         with _no_collection():
             report = self._nothing_to_do(slots, clock) if recall.settle(force) else None
         if report is None:
-            self._by_name = {slot.name: slot.task for slot in slots}
-            self.waiting = set(self._by_name.values())
-            # What it takes to run something is not loaded where nothing is to be run.
-            from dagger.core.checks import check
-            from dagger.core.engine import Engine, Options
-
-            check(
-                [slot.task for slot in slots],
-                self.places,
-                self.resources,
-                str(self.cache.directory),
-                controlled=self._executor is None,
-                undeclared=self._undeclared,
-            )
-            options = Options(
-                jobs=jobs,
-                supply=self.resources,
-                keep_going=keep_going,
-                dry_run=dry,
-                force=force,
-                undeclared=self._undeclared,
-                executor=self._executor,
-                executor_kwargs=self._executor_kwargs,
-            )
-            report = self._execute(Engine(slots, lookup, options, self._tell), recall)
+            report = self._execute(self._prepare(slots, lookup, jobs, keep_going, dry, force), recall)
         self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
         _write_report(report)
         return report
+
+    def _prepare(
+        self,
+        slots: list[Slot],
+        lookup: Lookup,
+        jobs: int | None,
+        keep_going: bool,
+        dry_run: bool,
+        force: frozenset[str],
+    ) -> Engine:
+        """Return what runs the workflow; refuse one that cannot run as it is."""
+        # What it takes to run something is not loaded where nothing is to be run.
+        from dagger.core.checks import check
+        from dagger.core.engine import Engine, Options
+
+        self._by_name = {slot.name: slot.task for slot in slots}
+        self.waiting = set(self._by_name.values())
+        check(
+            [slot.task for slot in slots],
+            self.places,
+            self.resources,
+            str(self.cache.directory),
+            controlled=self._executor is None,
+            undeclared=self._undeclared,
+        )
+        options = Options(
+            jobs=jobs,
+            supply=self.resources,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            force=force,
+            undeclared=self._undeclared,
+            executor=self._executor,
+            executor_kwargs=self._executor_kwargs,
+        )
+        return Engine(slots, lookup, options, self._tell)
 
     def _execute(self, engine: Engine, recall: Recall) -> RunReport:
         """Run what must run; what is up to date in the end, the next run need not look up."""
