@@ -130,9 +130,13 @@ class Cache:
         """The digests of files by their stat, as of the last run."""
         if self._stats is None:
             place = self._layout.versioned
-            self._stats = StatIndex(place if os.path.isdir(place) else None)
-            self._stats.load(read_memo(self._memo_path(STATS, "")))
+            memo = self._memo_path(STATS)
+            self._stats = StatIndex(place if os.path.isdir(place) else None, former=lambda: read_memo(memo))
         return self._stats
+
+    def racy_since(self) -> int:
+        """Return the stamp, in ns, from which on a file may have changed without a trace in its stat."""
+        return self.stats.racy_since(self._layout.versioned)
 
     @property
     def secret(self) -> bytes:

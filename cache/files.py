@@ -15,6 +15,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import xxhash
 
@@ -31,8 +32,8 @@ _DAY = 86_400
 
 Stamps = tuple[int, int, int, int]
 """Size, mtime_ns, ctime_ns and inode."""
-Seen = tuple[Stamps, str, int]
-"""A file's stamps when it was digested, its digest, and the last day on which somebody asked."""
+Seen = tuple[Stamps, str, int, bool]
+"""A file's stamps when it was digested, its digest, the last day on which somebody asked, whether it is executable."""
 
 
 class StatIndex:
@@ -42,19 +43,31 @@ class StatIndex:
         directory: Where the file that shows the time may be made, best on the file system of the
             files.
         clock: What tells the time of the file system; one on ``directory`` by default.
+        former: Returns what ``dump`` returned in a former process; called when it is first needed.
 
     Attributes:
         ahead: Returns the files that will be asked for. When the first large one must be read, so are the others, on
             all cores; then this is None again.
     """
 
-    def __init__(self, directory: str | None = None, *, clock: FileClock | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | None = None,
+        *,
+        clock: FileClock | None = None,
+        former: Callable[[], object] = dict,
+    ) -> None:
         self._clock = clock or FileClock(directory)
-        self._seen: dict[str, Seen] = {}
+        self._former = former
         self._racy_since: dict[int, int] = {}
         self._today = int(time.time() // _DAY)
         self.changed = False
         self.ahead: Callable[[], Iterable[str]] | None = None
+
+    @cached_property
+    def _seen(self) -> dict[str, Seen]:
+        former = self._former()
+        return former if isinstance(former, dict) else {}  # somebody else may have written it
 
     def digest_file(self, path: str) -> str:
         """Return the digest of a file's content; a link counts by what it leads to.
@@ -81,11 +94,11 @@ class StatIndex:
         if seen is not None:
             # The stamps must lie before what was racy when the clock was last read: a clock that was set back since the
             # entry was made shows here. An old reading errs on the safe side.
-            stamps, digest, day = seen
+            stamps, digest, day, executable = seen
             racy_since = self._racy_since.get(status.st_dev) or self._now(path, status)
-            if stamps == _stamps(status) and stamps[1] < racy_since and stamps[2] < racy_since:
+            if stamps == stamps_of(status) and stamps[1] < racy_since and stamps[2] < racy_since:
                 if day != self._today:
-                    self._seen[path] = stamps, digest, self._today
+                    self._seen[path] = stamps, digest, self._today, executable
                     self.changed = True
                 return digest
         if not stat.S_ISREG(status.st_mode):
@@ -108,7 +121,7 @@ class StatIndex:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             return digest_members(collect_members(path, self._digest_and_size))
-        return with_bit(self.digest_of(path, status), bool(status.st_mode & stat.S_IXUSR))
+        return with_bit(self.digest_of(path, status), is_executable(status))
 
     def note(self, path: str, digest: str, status: os.stat_result | None = None) -> None:
         """Learn a digest from somebody who has digested the file, if it can be relied on.
@@ -129,10 +142,20 @@ class StatIndex:
         else:
             self._learn(path, digest, status, self._now(path, status))
 
-    def load(self, former: object) -> None:
-        """Take over what ``dump`` returned, unless somebody else wrote it."""
-        if isinstance(former, dict):
-            self._seen = former | self._seen
+    def mark(self, path: str, digest: str) -> Stamps | None:
+        """Return the stamps that a file has while it has this digest, as ``digest_path`` gives it.
+
+        None where they are not known, or cannot be relied on by somebody who knows no other clock than `racy_since`.
+        """
+        seen = self._seen.get(path)
+        if seen is None or self._clock.has_met_foreign:
+            return None
+        stamps, content, _, executable = seen
+        return stamps if with_bit(content, executable) == digest else None
+
+    def racy_since(self, directory: str) -> int:
+        """Return the stamp, in ns, from which on a mark proves nothing, by the clock where a directory is."""
+        return self._clock.racy_since(directory, os.stat(directory).st_dev)
 
     def dump(self) -> dict[str, Seen]:
         """Return everything that is known, without what nobody has asked for in 90 days."""
@@ -152,7 +175,7 @@ class StatIndex:
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if _stamps(before) == _stamps(after) and size == before.st_size:
+        if stamps_of(before) == stamps_of(after) and size == before.st_size:
             self._learn(path, digest, before, racy_since)
         return digest
 
@@ -173,13 +196,13 @@ class StatIndex:
         except OSError:
             return False
         seen = self._seen.get(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE or (seen and seen[0] == _stamps(status)):
+        if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE or (seen and seen[0] == stamps_of(status)):
             return False
         return max(status.st_mtime_ns, status.st_ctime_ns) < self._now(path, status)
 
     def _learn(self, path: str, digest: str, status: os.stat_result, racy_since: int) -> None:
         if max(status.st_mtime_ns, status.st_ctime_ns) < racy_since:
-            self._seen[path] = _stamps(status), digest, self._today
+            self._seen[path] = stamps_of(status), digest, self._today, is_executable(status)
             self.changed = True
         elif self._seen.pop(path, None):
             self.changed = True
@@ -195,6 +218,11 @@ def with_bit(content: str, executable: bool) -> str:
     return digest_text(f"{content} executable") if executable else content
 
 
+def is_executable(status: os.stat_result) -> bool:
+    """Tell whether a file's owner may execute it."""
+    return status.st_mode & stat.S_IXUSR != 0
+
+
 def directory_listing_digest(path: str) -> str:
     """Digest the names in a directory, in no order: what a listing of it can show.
 
@@ -208,7 +236,8 @@ def directory_listing_digest(path: str) -> str:
     return str(state.hexdigest())
 
 
-def _stamps(status: os.stat_result) -> Stamps:
+def stamps_of(status: os.stat_result) -> Stamps:
+    """Return what of a file's stat tells a change of it."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -127,6 +127,11 @@ class FileClock:
             return min(now, time.time_ns()) - _RACY_FOREIGN
         return now - _RACY
 
+    @property
+    def has_met_foreign(self) -> bool:
+        """Whether some file that was asked for has its stamps from another clock than this."""
+        return any(self._foreign.values())
+
     def _touch(self) -> int:
         if self._descriptor is None or self._owner != os.getpid():
             self._descriptor = self._open()

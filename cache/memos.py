@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import xxhash
 
-_HEAD = f"dagger memo 2 {sys.implementation.cache_tag}\n".encode()
+_HEAD = f"dagger memo 3 {sys.implementation.cache_tag}\n".encode()
 _CHECKSUM = 16
 _PART_HEAD = _CHECKSUM + 8
 

@@ -32,6 +32,8 @@ class Nothing(Enum):
 NOTHING: Final = Nothing.NOTHING
 """Stands where a pointer would, since None is a pointer like any other."""
 
+_EMPTY, _AVAILABLE = DatumState.EMPTY, DatumState.AVAILABLE  # looking up a member of an enumeration is dear
+
 
 class AbstractDatum(ABC):
     """Something that tasks need and make.
@@ -53,7 +55,7 @@ class AbstractDatum(ABC):
     __slots__ = ("__dict__", "__weakref__", "_known_quickhash", "_parents", "_pointer", "_state")
 
     def __init__(self, parent: AbstractTask | None = None, *, pointer: Any = NOTHING) -> None:
-        self._state = DatumState.EMPTY
+        self._state = _EMPTY
         self._pointer: Any = NOTHING
         self._known_quickhash: Hashable = None
         self._parents: tuple[AbstractTask, ...] = () if parent is None else (_checked_parent(parent, self),)
@@ -190,6 +192,11 @@ class AbstractDatum(ABC):
             self._known_quickhash = now
         return known is None or known == now
 
+    def _found(self, quickhash: Hashable) -> None:
+        """Be AVAILABLE: somebody has looked, and knows what it is worth. It must have a pointer."""
+        self._state = _AVAILABLE
+        self._known_quickhash = quickhash
+
     def _sources(self) -> list[AbstractDatum]:
         """Return the data in it that no task makes."""
         return [] if self._parents else [self]
@@ -197,10 +204,13 @@ class AbstractDatum(ABC):
     def _makers(self) -> tuple[AbstractTask, ...]:
         return self._parents
 
-    def _adopt(self, task: AbstractTask) -> None:
-        """Make a task one of the parents, once."""
-        if not self._parents or not any(parent is task for parent in self._parents):
+    def _adopt(self, task: AbstractTask) -> Any:
+        """Make a task one of the parents, once; return the pointer that there is already, else `NOTHING`."""
+        if not self._parents:
+            self._parents = (task,)
+        elif not any(parent is task for parent in self._parents):
             self._parents += (task,)
+        return self._pointer
 
     def __repr__(self) -> str:
         pointer = "" if self._pointer is NOTHING else f" {shown_pointer(self._pointer)}"

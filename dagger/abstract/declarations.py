@@ -46,21 +46,21 @@ def checked_data(identifier: str, what: str, data: object) -> dict[str, Abstract
     if type(data) is not dict and not isinstance(data, Mapping):
         raise _wrong(identifier, f"its {what}s are", data, "a dict of name to datum")
     for name, datum in data.items():
-        if not isinstance(name, str):
+        if type(name) is not str and not isinstance(name, str):
             raise _wrong(identifier, f"{what} name {name!r} is", name, "text")
-        if not isinstance(datum, AbstractDatum):
+        if AbstractDatum not in type(datum).__mro__:  # what `isinstance` says in a fifth of the time
             raise _wrong(identifier, f"{what} {name!r} is", datum, "a datum")
-    return dict(data)
+    return data.copy() if type(data) is dict else dict(data)
 
 
 def checked_outputs(identifier: str, outputs: object) -> dict[str, Any]:
     """Return a copy of a mapping of output name to what a task makes a datum of."""
-    if not isinstance(outputs, Mapping):
+    if type(outputs) is not dict and not isinstance(outputs, Mapping):
         raise _wrong(identifier, "its outputs are", outputs, "a dict of name to datum or path")
     for name in outputs:
-        if not isinstance(name, str):
+        if type(name) is not str and not isinstance(name, str):
             raise _wrong(identifier, f"output name {name!r} is", name, "text")
-    return dict(outputs)
+    return outputs.copy() if type(outputs) is dict else dict(outputs)
 
 
 def checked_tasks(identifier: str, tasks: object) -> list[AbstractTask]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
-from dagger.abstract.datum import AbstractDatum
+from dagger.abstract.datum import NOTHING, AbstractDatum
 from dagger.abstract.input_converters import Converter, InputForm, converter_registry
 from dagger.abstract.states import DATUM_TRANSITIONS, DatumState, checked_move
 from dagger.errors import DeclarationError, PointerError, StateError
@@ -163,10 +163,11 @@ class DatumList(AbstractDatum):
             self._parents += tuple(found)
         return self._parents
 
-    def _adopt(self, task: AbstractTask) -> None:
+    def _adopt(self, task: AbstractTask) -> Any:
         super()._adopt(task)
         for member in self.datums:
             member._adopt(task)
+        return NOTHING if self.state is DatumState.EMPTY else self.pointer
 
     # The four methods of a datum
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from dagger.abstract.communicator import AbstractCommunicator, DefaultCommunicator
-from dagger.abstract.datum import AbstractDatum
+from dagger.abstract.datum import NOTHING, AbstractDatum
 from dagger.abstract.declarations import (
     check_ignored,
     check_limits,
@@ -36,6 +36,8 @@ from dagger.errors import (
 )
 
 __all__ = ["AbstractTask", "TaskState", "on_create"]
+
+_WAITING, _COMPLETE = TaskState.WAITING, TaskState.COMPLETE  # looking up a member of an enumeration is dear
 
 on_create: list[Callable[[AbstractTask], object]] = []
 """Called with each new task, before its subclass has set what it sets after `__init__`."""
@@ -74,6 +76,19 @@ class AbstractTask(ABC):
     input_form: InputForm | None = None
     communicator: AbstractCommunicator = DefaultCommunicator()
 
+    # What most tasks have stands here: a task holds what is its own, so that many are small and soon made.
+    cache: bool = True
+    retries: int = 0
+    timeout: float | None = None
+    version: str | int | None = None
+    ignore: tuple[str, ...] = ()
+    _state: TaskState = TaskState.WAITING
+    _known_quickhash: Hashable = None
+    _dependencies: list[AbstractTask] | None = None
+    _resources: dict[str, float] | None = None
+    _declared: tuple[tuple[str, Any], ...] = ()
+    """The pointers that outputs have from their declaration, such as a path: they outlive a failure."""
+
     def __init__(
         self,
         identifier: str,
@@ -89,25 +104,25 @@ class AbstractTask(ABC):
         ignore: Iterable[str] = (),
         **unknown: object,
     ) -> None:
-        self.identifier = checked_identifier(identifier)
+        # Looked at in place where it is what it mostly is: a call costs as much as the look.
+        if type(identifier) is not str or not identifier or not identifier.isprintable():
+            identifier = checked_identifier(identifier)
+        self.identifier = identifier
         for option in unknown:
             raise unknown_option(f"task {identifier!r}", option, _options_of(type(self)))
-        self._state = TaskState.WAITING
-        self._known_quickhash: Hashable = None
-        self.cache = cache
-        self.retries = retries
-        self.timeout = timeout
-        self.version = version
-        self.ignore = ignore if ignore == () else checked_names(identifier, "ignore", ignore)
         if cache is not True or type(retries) is not int or retries or timeout is not None:
             check_limits(identifier, cache, retries, timeout)
+            self.cache, self.retries, self.timeout = cache, retries, timeout
         if version is not None:
             check_version(identifier, version)
-        self.inputs = {} if inputs is None else checked_data(identifier, "input", inputs)
-        # Most tasks have none: what is not asked for is not made.
-        self._dependencies = None if dependencies is None else checked_tasks(identifier, dependencies)
-        self._resources = None if resources is None else checked_resources(identifier, resources)
-        if ignore:
+            self.version = version
+        self.inputs: dict[str, AbstractDatum] = {} if inputs is None else checked_data(identifier, "input", inputs)
+        if dependencies is not None:
+            self._dependencies = checked_tasks(identifier, dependencies)
+        if resources is not None:
+            self._resources = checked_resources(identifier, resources)
+        if ignore != ():
+            self.ignore = checked_names(identifier, "ignore", ignore)
             check_ignored(identifier, self.ignore, self.inputs)
         if self.input_form is None and type(self)._collect_inputs is AbstractTask._collect_inputs:
             raise DeclarationError(
@@ -115,12 +130,10 @@ class AbstractTask(ABC):
             )
         made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs))
         self.outputs = checked_data(identifier, "output", made)
-        # A pointer that an output has from its declaration, such as a path, outlives a failure.
-        self._declared: tuple[tuple[str, Any], ...] = ()
         for name, datum in self.outputs.items():
-            datum._adopt(self)
-            if datum.state is not DatumState.EMPTY:
-                self._declared += ((name, datum.pointer),)
+            pointer = datum._adopt(self)
+            if pointer is not NOTHING:
+                self._declared += ((name, pointer),)
         for tell in on_create:
             tell(self)
 
@@ -296,6 +309,15 @@ class AbstractTask(ABC):
         """
         self.state = new
         self.communicator.report_state(self)
+
+    def _skip(self) -> None:
+        """Be COMPLETE without having run, and report it: what it would make is there."""
+        if self._state is not _WAITING:
+            self.update_state(_WAITING)
+        if self.communicator is AbstractTask.communicator:  # which tells nobody
+            self._state = _COMPLETE
+        else:
+            self.update_state(_COMPLETE)
 
     def fail(self) -> None:
         """End as FAILED and clean up. Must be RUNNING; what is reported has been cleaned up."""

@@ -12,16 +12,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dagger.abstract import AbstractDatum, DatumList
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
+from dagger.abstract.datum import NOTHING
 from dagger.core.session import NotComputed, current
 from dagger.errors import DamagedError, DeclarationError, PointerError
 
 if TYPE_CHECKING:
     from dagger.cache.files import StatIndex
 
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
-_LONGEST_PLAIN_PATH = 250
+_is_plain_path = re.compile(r"[A-Za-z0-9_@%+=:,./-]{1,250}").fullmatch
+"""Tell of most paths by a glance that they can be one."""
 _PATTERN = re.compile(r"[*?\[]")
+# Looking up a member of an enumeration is dear.
+_POPULATED, _AVAILABLE = DatumState.POPULATED, DatumState.AVAILABLE
 
 
 class StoredValue:
@@ -133,6 +136,16 @@ class FileDatum(AbstractDatum):
 
     root: str | None = None
 
+    def __init__(self, parent: AbstractTask | None = None, *, pointer: Any = NOTHING) -> None:
+        if type(self) is FileDatum and parent is None and type(pointer) is str and _is_plain_path(pointer):
+            # What `AbstractDatum` comes to for most of the files there are.
+            self._parents = ()
+            self._known_quickhash = None
+            self._pointer = pointer
+            self._state = _AVAILABLE if os.access(pointer, os.F_OK) else _POPULATED
+        else:
+            super().__init__(parent, pointer=pointer)
+
     def populate(self, pointer: Any) -> None:
         """Set the path; it is kept as a str."""
         super().populate(
@@ -184,7 +197,7 @@ def is_path(value: object) -> bool:
     """Tell whether a value can be the path of a file on this platform."""
     if not isinstance(value, str):
         return False
-    if 0 < len(value) <= _LONGEST_PLAIN_PATH and not _NOT_PLAIN.search(value):
+    if _is_plain_path(value):
         return True
     from pathvalidate import is_valid_filepath
 
@@ -197,6 +210,18 @@ def is_path(value: object) -> bool:
 def is_pattern(path: str) -> bool:
     """Tell whether a path is a pattern for several files."""
     return _PATTERN.search(path) is not None
+
+
+def promised_file(declared: object) -> FileDatum | None:
+    """Return the datum of a file that a task will make, at no cost where it is declared by a plain path; else None."""
+    if type(declared) is not str or not _is_plain_path(declared):
+        return None
+    datum = FileDatum.__new__(FileDatum)
+    datum._parents = ()
+    datum._known_quickhash = None
+    datum._pointer = declared
+    datum._state = _POPULATED
+    return datum
 
 
 def output_file(task: str, name: str, path: object) -> FileDatum:

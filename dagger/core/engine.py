@@ -261,7 +261,8 @@ class Engine:
         """Take what a record says of a task: the next run need not look for it."""
         assert slot.manifest is not None
         self._lookup.take(slot.task, outputs)
-        slot.known = Known(slot.manifest.outline, slot.manifest.key, tuple(outputs), tuple(reads))
+        manifest = slot.manifest
+        slot.known = Known(manifest.outline, manifest.key, tuple(outputs), tuple(reads), manifest.files)
 
     def _dependency_rows(self, slot: Slot) -> list[Row]:
         """An explicit dependency counts by what it made, or by its key where it made nothing."""

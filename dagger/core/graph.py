@@ -127,15 +127,3 @@ def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:
     for slot in reversed(slots):
         longest = max((follower.length for follower in slot.followers), default=0.0)
         slot.length = longest + seconds.get(slot.name, usual)
-
-
-def needed_for(slots: Sequence[Slot], wanted: Sequence[Slot]) -> list[Slot]:
-    """Return the slots that `wanted` need, themselves included, in the same order."""
-    keep: set[Slot] = set()
-    stack = list(wanted)
-    while stack:
-        slot = stack.pop()
-        if slot not in keep:
-            keep.add(slot)
-            stack += slot.upstream
-    return [slot for slot in slots if slot in keep]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
 from dagger.cache.files import directory_listing_digest
 from dagger.cache.locks import Lock
@@ -120,9 +120,7 @@ class Lookup:
     def adopt(self, datum: AbstractDatum, output: Output) -> None:
         """Make a datum available with what an output holds; values stay in the store until asked for."""
         if type(datum) is FileDatum and output.kind == "file" and datum.pointer is not None:
-            self._place(datum)
-            datum.state = DatumState.AVAILABLE
-            datum._known_quickhash = int(output.value or output.content, 16)
+            self.adopt_file(datum, output.value or output.content)
             return
         if isinstance(datum, FileGlob):
             datum.populate([member.path for member in output.members])
@@ -143,6 +141,11 @@ class Lookup:
         datum.verify_available()
         if isinstance(datum, FileDatum):
             datum._known_quickhash = int(output.value or output.content, 16)
+
+    def adopt_file(self, datum: FileDatum, worth: str) -> None:
+        """Make the datum of a file available that is known to be there, and worth this digest."""
+        self._place(datum)
+        datum._found(int(worth, 16))
 
     def _place(self, datum: FileDatum) -> None:
         if datum.root != self._elsewhere:
@@ -197,6 +200,14 @@ class Lookup:
             return ABSENT
         except CacheError:
             return UNREADABLE
+
+    def worth_of_file(self, path: str) -> str:
+        """Return the digest of a file as a source counts by it.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+        """
+        return self.cache.stats.digest_path(self.places.absolute(path))
 
     def _missing(self, task: AbstractTask, record: Record) -> list[str] | None:
         """Return the names of outputs that are not as recorded; None where the record is of another form."""

@@ -19,6 +19,7 @@ from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
+from dagger.core.outline import Outline, plain_outline
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
@@ -49,13 +50,15 @@ class Manifest(NamedTuple):
         reached: Own modules and the names in them that the task's code uses, for shipping.
         uncacheable: Why the task has no key, or empty.
         outline: As `Walker.outline`; empty where there is none.
+        files: Path and digest of each file that no task makes, where the outline does not say what it is worth.
     """
 
     rows: tuple[Row, ...]
     key: str
     code: Fingerprint | None
     uncacheable: str = ""
-    outline: bytes = b""
+    outline: Outline | bytes = b""
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def source_files(tasks: Iterable[AbstractTask], places: Places) -> Iterator[str]:
@@ -103,7 +106,14 @@ class Walker:
         if dependency_rows:
             rows[-len(dependency_rows) :] = dependency_rows
         key = "" if sketch.flaw else digest_bytes(_encoded(rows))
-        return Manifest(tuple(rows), key, sketch.code, sketch.flaw, sketch.digest())
+        plain = None if sketch.flaw else self.plain_outline(task)
+        if plain is None:
+            return Manifest(tuple(rows), key, sketch.code, sketch.flaw, sketch.digest())
+        return Manifest(tuple(rows), key, sketch.code, outline=plain, files=tuple(sketch.files))
+
+    def plain_outline(self, task: AbstractTask) -> Outline | None:
+        """Return what a task was declared as, where that can be told in plain values, as of most tasks."""
+        return None if self._has_converters else plain_outline(task, self._plain_code, self.source)
 
     def outline(self, task: AbstractTask) -> bytes:
         """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.
@@ -112,6 +122,10 @@ class Walker:
         Empty where an ingredient has no digest.
         """
         return self._sketch(task).digest()
+
+    def _plain_code(self, task: AbstractTask) -> object:
+        known = self._code.get(task.script if type(task) is ScriptTask else id(task.function))  # type: ignore[attr-defined]
+        return (known or self.code(task))[1]
 
     def _sketch(self, task: AbstractTask) -> _Sketch:
         sketch = _Sketch([*_common, ("task", task.identifier, type_name(task))])
@@ -214,6 +228,8 @@ class Walker:
         else:
             digest, classes = self.source(place, datum)
             rows.append(("input", place, digest))
+            if isinstance(datum, FileDatum):
+                sketch.files.append((datum.pointer, digest))
         if classes:
             rows += [("class", name, self._class_digest(name)) for name in sorted(classes)]
         if isinstance(datum, FileDatum) and (form is not InputForm.OBJECT or not is_pickle(datum)):
@@ -284,15 +300,17 @@ class _Sketch:
     Attributes:
         rows: As in a manifest, but a made input is there by its maker's name, a dependency by its own.
         made: The place of each made input among the rows, and its datum.
+        files: Path and digest of each file that no task makes.
         code: The fingerprint of the task's code.
         flaw: Why the task has no key, or empty.
     """
 
-    __slots__ = ("code", "flaw", "made", "rows")
+    __slots__ = ("code", "files", "flaw", "made", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self.made: list[tuple[int, AbstractDatum]] = []
+        self.files: list[tuple[str, str]] = []
         self.code: Fingerprint | None = None
         self.flaw = ""
 

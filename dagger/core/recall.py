@@ -1,121 +1,224 @@
 """What the last run of the same tasks came to, so that one with nothing to do looks at each file once and at no record.
 
-A memo holds for each task its outline, its key, what it made and what it was seen to read, a thousand tasks to a part.
-A task is as it was when its outline is, all that it needs is, its outputs are there and its discovered reads hold: then
-its key is the one that it had. That takes one run's memo for all of them, since an outline names what a task needs and
-not what that was worth. Any run that changes something drops the memos of its root first; losing one costs look-ups.
+A memo holds for each task its outline, its key, what it made, what it was seen to read, and by which stat its files are
+known again, a thousand tasks to a part. A task is as it was when its outline is, all that it needs is, its outputs are
+there and its discovered reads hold: then its key is the one that it had. That takes one run's memo for all of them,
+since an outline names what a task needs and not what that was worth. Any run that changes something drops the memos of
+its root first; losing one costs look-ups.
+
+A memo is read in two ways. A `glance` tells whether all is as it was, in the memo's own order and at one look a task.
+Only where it is not, there is a plan, and `settle` says of each task in it what is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
-from dagger.abstract import TaskState
+from dagger.abstract import AbstractTask, TaskState
 from dagger.cache import Cache
+from dagger.cache.files import Stamps, with_bit
 from dagger.cache.memos import RUN
-from dagger.cache.records import Member, Output, Read
+from dagger.cache.records import Output, Read
+from dagger.core.datum import FileDatum, MemoryDatum
+from dagger.core.glance import Glance, output_of, plain_output
 from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
+from dagger.core.manifest import FORMAT
+from dagger.core.outline import Outline
 from dagger.core.report import RAN, RESTORED, UP_TO_DATE
 
 _PART = 1000
 _GOOD = {RAN, RESTORED, UP_TO_DATE}
+_KEPT_SECONDS = 30 * 86_400
+_SINGLE = (FileDatum, MemoryDatum)
+_FORM = f"{FORMAT} 1"
+
+Entry = tuple[Any, str, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
+"""What a memo holds of a task: as `Known`, in plain data. Behind each read and each file stands a mark, and those of
+the outputs come last: the stamps by which a file is known again without being read, or None."""
 
 
 class Known(NamedTuple):
     """What is remembered of a task that was up to date at the end of a run.
 
     Attributes:
-        outline: As `Walker.outline`.
+        outline: As `Walker.plain_outline` or, where there is none, `Walker.outline`.
         key: As in its manifest.
         outputs: What it made, in the order of its outputs.
         reads: Its discovered reads.
+        files: The files that it takes and no task makes, where the outline does not say what they were worth.
     """
 
-    outline: bytes
+    outline: Outline | bytes
     key: str
     outputs: tuple[Output, ...]
     reads: tuple[Read, ...]
+    files: tuple[tuple[str, str], ...] = ()
+
+
+class Unchanged(NamedTuple):
+    """All tasks of a workflow in which nothing is to be done, and their keys."""
+
+    tasks: list[AbstractTask]
+    keys: list[str]
 
 
 class Recall:
     """The memo of one set of tasks.
 
     Args:
-        slots: All of the tasks, in topological order.
+        ends: The tasks that are wanted.
         cache: Where the memo is.
         lookup: Knows whether outputs are there and reads hold.
     """
 
-    def __init__(self, slots: Sequence[Slot], cache: Cache, lookup: Lookup) -> None:
-        self.slots = slots
+    def __init__(self, ends: Sequence[AbstractTask], cache: Cache, lookup: Lookup) -> None:
+        self.ends = ends
         self.cache = cache
         self.lookup = lookup
-        needed = {above for slot in slots for above in slot.upstream}
-        self._name = "\0".join(sorted(slot.name for slot in slots if slot not in needed))
+        self._name = "\0".join(sorted(task.identifier for task in ends))
+        self._good: set[AbstractTask] = set()
 
-    def settle(self, forced: frozenset[str]) -> bool:
-        """Find the tasks that are as they were, and give their data what they hold; tell whether all are.
+    def glance(self) -> Unchanged | None:
+        """Look at each task and each file once; return what there is to say where all is as it was, else None.
+
+        In that case the tasks' data hold what they are worth. Else it is remembered which tasks are as they were by
+        themselves, whatever has become of what they need.
+        """
+        missing = _reachable(self.ends)
+        parts = self._entries()
+        first = next(parts, None)
+        if missing is None or first is None:
+            return None
+        look = Glance(self.lookup, self.cache.racy_since())
+        tasks: list[AbstractTask] = []
+        keys: list[str] = []
+        worths: list[Any] = []
+        for newest, entries in chain((first,), parts):
+            look.trust(newest)
+            for name, entry in entries.items():
+                task = missing.get(name)
+                worth = None if task is None else look.worth(task, entry)
+                if task is not None and worth is not None:
+                    del missing[name]
+                    tasks.append(task)
+                    keys.append(entry[1])
+                    worths.append(worth)
+        if missing:
+            self._good = set(tasks)
+            return None
+        for task, worth in zip(tasks, worths, strict=True):
+            look.adopt(task, worth)
+        if look.has_read:
+            self._write(self._renewed())
+        return Unchanged(tasks, keys)
+
+    def settle(self, slots: Iterable[Slot], forced: frozenset[str]) -> bool:
+        """Find the tasks of a plan that are as they were, and give their data what they hold; tell whether all are.
 
         Args:
+            slots: In topological order.
             forced: Identifiers of tasks that are to run in any case.
         """
-        are_distinct = len({slot.name for slot in self.slots}) == len(self.slots)
-        former = _Former(self.cache.memo(RUN, self._name) if are_distinct else iter(()))
+        former = _Former(entries for _, entries in self._entries())
         whole = True
-        for slot in self.slots:
+        for slot in slots:
             found = former.pop(slot.name)
-            slot.known = self._known(slot, found) if slot.name not in forced else None
+            slot.known = self._known(slot, found) if found is not None and slot.name not in forced else None
             whole = whole and slot.known is not None
         return whole
 
     def _known(self, slot: Slot, found: Any) -> Known | None:
         """Return what is remembered of a task if it is as it was."""
-        task, lookup = slot.task, self.lookup
-        if found is None or not task.cache or task.state is not TaskState.WAITING:
+        task = slot.task
+        if not task.cache or task.state is not TaskState.WAITING:
             return None
         for above in slot.upstream:
             if above.known is None:
                 return None
         try:
-            outline, key, outputs, reads = found
-            if lookup.walker.outline(task) != outline:
-                return None
-            known = Known(outline, key, tuple(map(_output, outputs)), tuple(Read(*read) for read in reads))
-            if not all(map(lookup.holds, task.outputs.values(), known.outputs)):
-                return None
-            if known.reads and not all(lookup.current(read) == read.digest for read in known.reads):
+            known = _known(found)
+            if task not in self._good and not self._is_as_it_was(task, known):
                 return None
         except Exception:  # whatever is wrong with it, the look-up tells
             return None
-        lookup.take(task, known.outputs)
+        self.lookup.take(task, known.outputs)
         return known
+
+    def _is_as_it_was(self, task: AbstractTask, known: Known) -> bool:
+        lookup = self.lookup
+        if known.outline != (lookup.walker.plain_outline(task) or lookup.walker.outline(task)):
+            return False
+        return (
+            all(lookup.worth_of_file(path) == digest for path, digest in known.files)
+            and all(map(lookup.holds, task.outputs.values(), known.outputs))
+            and all(lookup.current(read) == read.digest for read in known.reads)
+        )
 
     def drop(self) -> None:
         """Forget the memos of the root: what comes may make them wrong."""
         self.cache.drop_memos(RUN)
 
-    def keep(self) -> None:
+    def keep(self, slots: Iterable[Slot]) -> None:
         """Remember the tasks that are up to date now."""
-        self.cache.set_memo(RUN, self._parts(), self._name)
+        good = (it for it in slots if it.known is not None and it.report is not None and it.report.outcome in _GOOD)
+        self._write((slot.name, _entry(slot.known)) for slot in good if slot.known is not None)
 
-    def _parts(self) -> Iterator[dict[str, object]]:
-        kept: dict[str, object] = {}
-        for slot in self.slots:
-            if slot.known is not None and slot.report is not None and slot.report.outcome in _GOOD:
-                outline, key, outputs, reads = slot.known
-                kept[slot.name] = outline, key, tuple(map(_plain, outputs)), tuple(map(tuple, reads))
+    # The memo's form: a head, then parts of a thousand tasks, each with the newest stamp that is in it.
+
+    def _entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what the memo holds, part by part; nothing where it is of another form, or old."""
+        parts: Iterator[Any] = self.cache.memo(RUN, self._name)
+        head = next(parts, None)
+        # What is recalled is not asked of the digests of files, and they forget what nobody asks for.
+        if type(head) is tuple and head[0] == _FORM and head[1] <= time.time() < head[1] + _KEPT_SECONDS:
+            yield from (part for part in parts if type(part) is tuple and list(map(type, part)) == [int, dict])
+
+    def _renewed(self) -> Iterator[tuple[str, Entry]]:
+        for _, entries in self._entries():
+            yield from entries.items()
+
+    def _write(self, entries: Iterable[tuple[str, Entry]]) -> None:
+        self.cache.set_memo(RUN, self._parts(entries), self._name)
+
+    def _parts(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[object]:
+        yield _FORM, time.time()
+        kept: dict[str, Entry] = {}
+        newest = 0
+        for name, entry in entries:
+            kept[name], stamp = self._marked(entry)
+            newest = max(newest, stamp)
             if len(kept) == _PART:
-                yield kept
-                kept = {}
-        yield kept
+                yield newest, kept
+                kept, newest = {}, 0
+        yield newest, kept
+
+    def _marked(self, entry: Entry) -> tuple[Entry, int]:
+        """Return an entry with the marks of its files as far as they are known now, and the newest stamp among them."""
+        outline, key, outputs, reads, files, marks = entry
+        if type(outline) is not tuple:
+            return entry, 0
+        mark = self._mark
+        reads = tuple([(*it[:3], mark(it[1], it[2]) or it[3]) if it[0] == "file" else it for it in reads])
+        files = tuple([(path, digest, mark(path, digest) or known) for path, digest, known in files])
+        paths = outline[len(outline) - 2 * len(outputs) + 1 :: 2]
+        made = zip(paths, map(output_of, outputs), marks, strict=True)
+        marks = tuple([(mark(path, _worth(it)) if it.kind == "file" else None) or known for path, it, known in made])
+        stamps = [it for it in (*(it[3] for it in reads), *(it[2] for it in files), *marks) if it is not None]
+        newest = max((max(mtime, ctime) for _, mtime, ctime, _ in stamps), default=0)
+        return (outline, key, outputs, reads, files, marks), newest
+
+    def _mark(self, path: str, digest: str) -> Stamps | None:
+        return self.cache.stats.mark(self.lookup.places.absolute(path), digest)
 
 
 class _Former:
     """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once."""
 
-    def __init__(self, parts: Iterator[object]) -> None:
+    def __init__(self, parts: Iterator[dict[str, Any]]) -> None:
         self._parts = parts
         self._open: dict[str, Any] = {}
 
@@ -123,33 +226,56 @@ class _Former:
         """Return what is remembered of a task, and forget it; None where it is nothing."""
         while name not in self._open:
             part = next(self._parts, None)
-            if not isinstance(part, dict):  # the end, or whole, but in another form than this
-                self._parts = iter(())
-                break
+            if part is None:
+                return None
             self._open |= part
         return self._open.pop(name, None)
 
 
-def _plain(output: Output) -> tuple[object, ...]:
-    """Return an output without classes of ours, which marshal does not know."""
-    # Equal digests are one object, also when they are read again.
-    value = output.content if output.value == output.content else output.value
-    members = tuple(
-        (it.path, output.content if it.digest == output.content else it.digest, *it[2:]) for it in output.members
-    )
-    return (*output[:3], value, *output[4:6], members, tuple(map(_plain, output.items)), output.classes)
+def _reachable(ends: Iterable[AbstractTask]) -> dict[str, AbstractTask] | None:
+    """Return the tasks that are wanted, and all that they need, by name; None where two have one name."""
+    found = {task.identifier: task for task in ends}
+    waiting = list(found.values())
+    for task in waiting:  # it grows meanwhile
+        for datum in task.inputs.values():
+            for maker in datum._parents if type(datum) in _SINGLE else datum._makers():
+                other = found.get(maker.identifier)
+                if other is None:
+                    found[maker.identifier] = maker
+                    waiting.append(maker)
+                elif other is not maker:
+                    return None
+        for needed in task._dependencies or ():
+            other = found.setdefault(needed.identifier, needed)
+            if other is not needed:
+                return None
+            waiting.append(needed)
+    return found
 
 
-def _output(plain: tuple[Any, ...]) -> Output:
-    name, kind, content, value, size, inline, members, items, classes = plain
-    return Output(
-        name,
-        kind,
-        content,
-        value,
-        size,
-        inline,
-        tuple([Member(*it) for it in members]),
-        tuple(map(_output, items)),
-        classes,
+def _entry(known: Known) -> Entry:
+    """Return plain data, without classes of ours, which marshal does not know, and as yet without marks."""
+    return (
+        known.outline,
+        known.key,
+        tuple(map(plain_output, known.outputs)),
+        tuple([(*read, None) for read in known.reads]),
+        tuple([(path, digest, None) for path, digest in known.files]),
+        (None,) * len(known.outputs),
     )
+
+
+def _known(entry: Entry) -> Known:
+    outline, key, outputs, reads, files, _ = entry
+    return Known(
+        outline,
+        key,
+        tuple(map(output_of, outputs)),
+        tuple([Read(*it[:3]) for it in reads]),
+        tuple([it[:2] for it in files]),
+    )
+
+
+def _worth(output: Output) -> str:
+    """Return the digest of a file with its executable bit."""
+    return with_bit(output.content, output.members[0].executable)

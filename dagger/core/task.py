@@ -13,7 +13,7 @@ from typing import Any
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.core import converters as converters  # registers what the core data convert to
-from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file
+from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_file
 from dagger.core.dedent import dedent_script
 from dagger.errors import DeclarationError, TaskError
 
@@ -56,10 +56,10 @@ class FunctionTask(AbstractTask):
         if not callable(function):
             raise DeclarationError(f"task {identifier!r}: the function is a {type(function).__name__}, not callable")
         self.function = function
-        super().__init__(identifier, inputs, outputs, dependencies, resources, **options)
+        AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
     def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        return {name: self._output(name, declared) for name, declared in output_dict.items()}
+        return {name: promised_file(declared) or self._output(name, declared) for name, declared in output_dict.items()}
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if declared is None:
@@ -111,6 +111,8 @@ class ScriptTask(AbstractTask):
     """
 
     input_form = InputForm.FILEPATH
+    env: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -128,12 +130,14 @@ class ScriptTask(AbstractTask):
         if not isinstance(script, str):
             raise DeclarationError(f"task {identifier!r}: the script is a {type(script).__name__}, not text")
         self.script = dedent_script(script)
-        self.env = _names(identifier, "env", env)
-        self.tools = _names(identifier, "tools", tools)
-        super().__init__(identifier, inputs, outputs, dependencies, resources, **options)
+        if env != ():
+            self.env = _names(identifier, "env", env)
+        if tools != ():
+            self.tools = _names(identifier, "tools", tools)
+        AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
     def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        return {name: self._output(name, declared) for name, declared in output_dict.items()}
+        return {name: promised_file(declared) or self._output(name, declared) for name, declared in output_dict.items()}
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if isinstance(declared, (FileDatum, DatumList)):
@@ -293,8 +297,6 @@ def _listed(names: Iterable[object]) -> str:
 
 
 def _names(identifier: str, what: str, names: Iterable[str]) -> tuple[str, ...]:
-    if names == ():
-        return ()
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names, not a {type(names).__name__}")
     names = tuple(names)

@@ -18,12 +18,13 @@ from dagger.abstract.helpers import (
     decrement_resources,
     ordered_graph,
     resources_available,
+    topological_order,
 )
 from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, needed_for, slots_of
+from dagger.core.graph import Slot, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
@@ -139,14 +140,12 @@ class WorkflowManager(AbstractManager):
             raise WorkflowError(report)
         return report
 
-    def _wanted(self) -> list[Slot]:
-        with _no_collection():
-            slots = slots_of(ordered_graph(self.end_tasks))
+    def _wanted(self) -> list[AbstractTask]:
+        """Return the tasks that this run is for; what they need comes along."""
         session = sessions.current()
         if session is None or not session.targets:
-            return slots
-        hits = [slot for slot in slots if self.is_target(slot.task, session.targets)]
-        return _again(needed_for(slots, hits))
+            return self.end_tasks
+        return [task for task in topological_order(self.end_tasks) if self.is_target(task, session.targets)]
 
     def is_target(self, task: AbstractTask, targets: Iterable[str]) -> bool:
         """Tell whether a task, or a file that it makes, is named among `targets`."""
@@ -158,7 +157,7 @@ class WorkflowManager(AbstractManager):
 
     def _run(
         self,
-        slots: list[Slot],
+        ends: Sequence[AbstractTask],
         *,
         sync: bool = True,
         keep_going: bool = False,
@@ -172,29 +171,40 @@ class WorkflowManager(AbstractManager):
             keep_going = keep_going or session.keep_going
             dry = session.dry_run
             force |= session.force
-        for slot in slots:
-            if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
-                slot.task.update_state(TaskState.WAITING)
-        self._by_name = {}
+        self._by_name, self._slots = {}, []
         self.waiting, self.complete, self.failed = set(), set(), set()
         self.ready, self.running = [], []
         clock = time.perf_counter()
-        self._slots = slots if dry else []
         self._hearing = self._all_listeners()
         walker = Walker(self.cache, self.places, self._made)
-        workspace = Workspace(self.cache, self.places)
-        lookup = Lookup(self.cache, self.places, walker, workspace, self._mend)
-        self.cache.stats.ahead = lambda: source_files((slot.task for slot in slots), self.places)
-        recall = Recall(slots, self.cache, lookup)
+        lookup = Lookup(self.cache, self.places, walker, Workspace(self.cache, self.places), self._mend)
+        recall = Recall(ends, self.cache, lookup)
+        self.cache.stats.ahead = lambda: source_files(topological_order(ends), self.places)
         with _no_collection():
-            report = self._nothing_to_do(slots, clock) if recall.settle(force) else None
-        if report is None:
+            glance = None if dry or force or not sync else recall.glance()
+            slots = self._plan(ends, sync) if glance is None else []
+            is_settled = glance is None and recall.settle(slots, force)
+        if dry:
+            self._slots = slots
+        if glance is not None:
+            report = self._nothing_to_do(*glance, clock)
+        elif is_settled:
+            keys = [slot.known.key for slot in slots if slot.known]
+            report = self._nothing_to_do([slot.task for slot in slots], keys, clock)
+        else:
             report = self._execute(self._prepare(slots, lookup, jobs, keep_going, dry, force), recall)
         self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
         _write_report(report)
         return report
+
+    def _plan(self, ends: Sequence[AbstractTask], sync: bool) -> list[Slot]:
+        slots = slots_of(ordered_graph(ends))
+        for slot in slots:
+            if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
+                slot.task.update_state(TaskState.WAITING)
+        return slots
 
     def _prepare(
         self,
@@ -249,19 +259,20 @@ class WorkflowManager(AbstractManager):
             raise
         finally:
             if not engine.healed:
-                recall.keep()
+                recall.keep(engine.slots)
             self._engine = None  # and with it what is known of each task beside its report
 
-    def _nothing_to_do(self, slots: Sequence[Slot], clock: float) -> RunReport:
-        self._tell(RunStarted(len(slots)))
-        report = RunReport([slot.name for slot in slots])
-        self.cache.note_uses(slot.known.key for slot in slots if slot.known)
-        for slot in slots:
-            slot.known = None  # its data have what it was worth
-            slot.task.update_state(TaskState.COMPLETE)
-            self.complete.add(slot.task)
-            if self._hearing:
-                self._tell(TaskEnded(TaskReport(slot.name, UP_TO_DATE)))
+    def _nothing_to_do(self, tasks: Sequence[AbstractTask], keys: Sequence[str], clock: float) -> RunReport:
+        self._tell(RunStarted(len(tasks)))
+        names = [task.identifier for task in tasks]
+        report = RunReport(names)
+        self.cache.note_uses(keys)
+        for task in tasks:
+            task._skip()
+        self.complete.update(tasks)
+        if self._hearing != [plain.show]:  # which does not speak of such tasks
+            for name in names:
+                self._tell(TaskEnded(TaskReport(name, UP_TO_DATE)))
         for slot in self._slots:
             slot.report = TaskReport(slot.name, UP_TO_DATE)
         self.cache.flush()
@@ -274,10 +285,8 @@ class WorkflowManager(AbstractManager):
 
     def _mend(self, datum: AbstractDatum) -> object:
         """Run the task again whose stored value is gone or damaged, and return the new value."""
-        slots = slots_of(ordered_graph(self.end_tasks))
-        maker = next(slot for slot in slots if datum in slot.task.outputs.values())
-        needed = _again(needed_for(slots, [maker]))
-        report = self._run(needed, force=frozenset({maker.name}))
+        maker = next(task for task in topological_order(self.end_tasks) if datum in task.outputs.values())
+        report = self._run([maker], force=frozenset({maker.identifier}))
         if report.failed:
             raise WorkflowError(report)
         return datum.pointer
@@ -331,7 +340,7 @@ class WorkflowManager(AbstractManager):
         sets = self.waiting, self.complete, self.failed
         lists = self.ready, self.running
         try:
-            self._run(slots_of(ordered_graph(task)), sync=False)
+            self._run([task], sync=False)
         finally:
             self.waiting, self.complete, self.failed = sets
             self.ready, self.running = lists
@@ -357,11 +366,6 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _again(slots: Sequence[Slot]) -> list[Slot]:
-    """Return fresh slots for the same tasks, tied to each other alone."""
-    return slots_of({slot.task: [above.task for above in slot.upstream] for slot in slots})
 
 
 def _supply(resources: object) -> dict[str, float]:

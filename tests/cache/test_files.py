@@ -61,8 +61,7 @@ def test_old_file_is_read_once(tmp_path: Path, clock: Clock, hashed: list[int]) 
     index = StatIndex(clock=clock)
     assert index.digest_file(str(tmp_path / "a")) == truth(tmp_path / "a")
     assert index.digest_file(str(tmp_path / "a")) == truth(tmp_path / "a")
-    later = StatIndex(clock=clock)
-    later.load(index.dump())
+    later = StatIndex(clock=clock, former=index.dump)
     assert later.digest_file(str(tmp_path / "a")) == truth(tmp_path / "a")
     assert hashed == [5]
     assert not later.changed
@@ -106,8 +105,7 @@ def test_clock_set_back(tmp_path: Path, clock: Clock, hashed: list[int]) -> None
     index = StatIndex(clock=clock)
     index.digest_file(str(tmp_path / "a"))
     clock.ahead = 0
-    later = StatIndex(clock=clock)
-    later.load(index.dump())
+    later = StatIndex(clock=clock, former=index.dump)
     later.digest_file(str(tmp_path / "a"))
     assert hashed == [5, 5]
 
@@ -147,10 +145,9 @@ def test_note(tmp_path: Path, clock: Clock, hashed: list[int]) -> None:
 def test_damaged_dump(tmp_path: Path) -> None:
     """A dump that was damaged is passed over."""
     (tmp_path / "a").write_text("hello")
-    index = StatIndex(str(tmp_path))
-    index.load(b"\x01garbage")
-    index.load(None)
-    assert index.digest_file(str(tmp_path / "a")) == truth(tmp_path / "a")
+    for damaged in (b"\x01garbage", None):
+        index = StatIndex(str(tmp_path), former=lambda damaged=damaged: damaged)
+        assert index.digest_file(str(tmp_path / "a")) == truth(tmp_path / "a")
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -208,8 +205,7 @@ class Edits(RuleBasedStateMachine):
 
     @rule()
     def next_run(self) -> None:
-        self.index, before = StatIndex(clock=self.clock), self.index
-        self.index.load(before.dump())
+        self.index = StatIndex(clock=self.clock, former=self.index.dump)
 
     @rule()
     def grow_old(self) -> None:
@@ -341,8 +337,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     Path(os.fsdecode(name)).write_text("hello")
     index = StatIndex(clock=clock)
     index.digest_file(os.fsdecode(name))
-    again = StatIndex(clock=clock)
-    again.load(index.dump())
+    again = StatIndex(clock=clock, former=index.dump)
     assert again.digest_path(str(tmp_path)) == index.digest_path(str(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -65,6 +66,17 @@ def files(project):
     return project
 
 
+@pytest.fixture(params=["young", "old"])
+def aged(files, request):
+    """The same where the files are young, and digested again, and where they are known by their stat alone."""
+    if request.param == "old":
+        time.sleep(2.1)
+        files.run("pipeline.py")
+        files.run("pipeline.py")
+        assert files.came_out("up to date") == ALL
+    return files
+
+
 def test_a_run_with_nothing_to_do_loads_no_engine_and_no_database(files):
     """Nor anything else that it does not use; the value of a task is there all the same."""
     files.write("look.py", "import sys; exec(open('pipeline.py').read()); print(*sorted(sys.modules))")
@@ -79,6 +91,10 @@ def test_a_run_with_nothing_to_do_loads_no_engine_and_no_database(files):
 EDITS = {
     "a source": (lambda it: it.write("source.txt", "x5\n"), {"text", "number", "after"}, "18"),
     "a source, with an output that comes out the same": (lambda it: it.write("source.txt", "4x\n"), {"text"}, "15"),
+    "a source that can be executed": (lambda it: (it.path / "source.txt").chmod(0o755), {"text"}, "15"),
+    "a source of the same size and time": (lambda it: _swapped(it, "x5\n"), {"text", "number", "after"}, "18"),
+    "a source that was touched": (lambda it: os.utime(it.path / "source.txt", (1, 1)), set(), "15"),
+    "an output that can be executed": (lambda it: (it.path / "made.txt").chmod(0o755), set(), "15"),
     "a file that was read": (lambda it: it.write("table.txt", "2\n"), {"number", "after"}, "18"),
     "a file that was read is gone, and comes back": (lambda it: _gone_and_back(it), set(), "15"),
     "a script": (lambda it: _edit(it, "tr -d x", "tr -d xy"), {"text"}, "15"),
@@ -97,6 +113,12 @@ def _edit(project, before, after):
     project.write("pipeline.py", text.replace(before, after))
 
 
+def _swapped(project, text):
+    former = (project.path / "source.txt").stat()
+    project.write("source.txt", text)
+    os.utime(project.path / "source.txt", ns=(former.st_atime_ns, former.st_mtime_ns))
+
+
 def _gone_and_back(project):
     table = project.path / "table.txt"
     text = table.read_text()
@@ -106,15 +128,16 @@ def _gone_and_back(project):
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_change_is_seen(files, edit):
+def test_a_change_is_seen(aged, edit):
     """Just what depends on it runs, and the run after that has nothing to do again."""
     change, ran, value = EDITS[edit]
-    change(files)
-    assert files.run("pipeline.py").stdout == value + "\n"
-    assert files.came_out("ran") == ran
-    assert files.run("pipeline.py").stdout == value + "\n"
-    assert files.came_out("ran") == set()
-    assert (files.path / "made.txt").read_text() in ("4\n", "5\n")
+    change(aged)
+    assert aged.run("pipeline.py").stdout == value + "\n"
+    assert aged.came_out("ran") == ran
+    assert aged.run("pipeline.py").stdout == value + "\n"
+    assert aged.came_out("ran") == set()
+    assert (aged.path / "made.txt").read_text() in ("4\n", "5\n")
+    assert not os.access(aged.path / "made.txt", os.X_OK)
 
 
 def test_another_run_of_a_part_counts(project):
@@ -157,16 +180,32 @@ def test_a_memo_that_cannot_be_read_costs_the_look_ups(files, content):
     assert files.came_out("up to date") == ALL
 
 
-@pytest.mark.parametrize("form", [dict, list, repr, lambda it: [{**it}], lambda it: [*it]])
+FORMS = {
+    "longer entries": lambda head, parts: [head, *((newest, _longer(entries)) for newest, entries in parts)],
+    "lists": lambda head, parts: [list(head), *map(list, parts)],
+    "entries in a list": lambda head, parts: [head, *((newest, [*entries.items()]) for newest, entries in parts)],
+    "a text": lambda head, parts: [head, repr(parts)],
+    "no stamp": lambda head, parts: [head, *((None, entries) for _, entries in parts)],
+    "no head": lambda _, parts: parts,
+    "another version's": lambda head, parts: [("0", head[1]), *parts],
+    "of next year": lambda head, parts: [(head[0], head[1] + 365 * 86_400), *parts],
+    "of last year": lambda head, parts: [(head[0], head[1] - 365 * 86_400), *parts],
+}
+
+
+def _longer(entries):
+    return {name: (1, *entry) for name, entry in entries.items()}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_memo_of_another_form_is_passed_over(files, form):
     """As an older or a newer dagger may have written it."""
-    from dagger.cache.memos import read_memo, write_memo
+    from dagger.cache.memos import read_parts, write_parts
 
     for memo in (files.path / ".dagger/v1/memos").glob("run-*"):
-        former = read_memo(str(memo))
-        assert isinstance(former, dict)
-        assert set(former) == ALL
-        write_memo(str(memo), form({name: (1, *parts) for name, parts in former.items()}))
+        head, *parts = read_parts(str(memo))
+        assert set().union(*(entries for _, entries in parts)) == ALL
+        write_parts(str(memo), FORMS[form](head, parts))
     assert files.run("pipeline.py").stdout == "15\n"
     assert files.came_out("up to date") == ALL
 
@@ -178,6 +217,34 @@ def test_a_failed_run_is_remembered_as_far_as_it_came(files):
     _edit(files, "false; tr", "tr")
     files.run("pipeline.py")
     assert files.came_out("ran") == set()
+
+
+def test_a_touched_file_is_read_once(files):
+    """What had to be read in a run with nothing to do is known by its stat to the next."""
+    time.sleep(2.1)
+    files.write("count.py", COUNT)
+    seen = [files.run("count.py").stdout.splitlines()[-1] for _ in range(3)]
+    assert seen == ["4", "0", "0"]
+    os.utime(files.path / "source.txt", (1, 1))
+    time.sleep(2.1)
+    seen = [files.run("count.py").stdout.splitlines()[-1] for _ in range(3)]
+    assert seen == ["1", "0", "0"]
+
+
+COUNT = """
+    from dagger.cache import files
+
+    digest, count = files.hash_descriptor, 0
+
+    def counting(descriptor):
+        global count
+        count += 1
+        return digest(descriptor)
+
+    files.hash_descriptor = counting
+    exec(open("pipeline.py").read())
+    print(count)
+"""
 
 
 def test_a_dry_run_leaves_the_memo_alone(files):
