@@ -22,7 +22,7 @@ from dagger.cache import rows
 from dagger.cache.files import StatIndex
 from dagger.cache.layout import Layout
 from dagger.cache.locks import Lock, try_lock
-from dagger.cache.memos import RUN, STATS, drop_memos, read_memo, read_parts, write_parts
+from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_packed, read_parts, write_parts
 from dagger.cache.presence import Presence, is_there
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
@@ -199,9 +199,12 @@ class Cache:
         """Remember what a task did."""
         self._change(rows.setting_entry(root, task, entry))
 
-    def entries(self, root: str) -> dict[str, Entry]:
-        """Return what each task of a root last did."""
-        keys = self._pending.keys(rows.entries_prefix(root))
+    def entries(self, root: str, tasks: Iterable[str] | None = None) -> dict[str, Entry]:
+        """Return what each task of a root last did, or each of these."""
+        if tasks is None:
+            keys: Iterable[str] = self._pending.keys(rows.entries_prefix(root))
+        else:
+            keys = [rows.entry_key(root, task) for task in tasks]
         found = map(rows.read_entry, self._pending.get_many(keys).values())
         return {row.task: row.entry for row in found if row is not None}
 
@@ -284,6 +287,20 @@ class Cache:
     def drop_memos(self, kind: str, *, every_root: bool = False) -> None:
         """Forget all memos of a kind, of this root or of every root."""
         drop_memos(self._layout.memos, f"{kind}-" if every_root else f"{kind}-{rows.short(self.root)}-")
+
+    def set_memo_aside(self, kind: str, name: str) -> None:
+        """Forget all memos of a kind of this root, but for what `memo_aside` returns of one."""
+        path = self._memo_path(kind, name)
+        drop_memos(self._layout.memos, f"{kind}-{rows.short(self.root)}-", aside=os.path.basename(path))
+
+    def memo_aside(self, kind: str, name: str) -> Iterator[Packed]:
+        """Yield the parts of a memo that was set aside, packed, for the one that replaces it."""
+        path = f"{self._memo_path(kind, name)}~"
+        try:
+            yield from read_packed(path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def commit(self) -> None:
         """Write the records and other rows that wait, so that other processes see them."""

@@ -12,6 +12,7 @@ import marshal
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import xxhash
 
@@ -30,8 +31,25 @@ def read_memo(path: str) -> object:
     return next(read_parts(path), None)
 
 
+class Packed(NamedTuple):
+    """A part as it lies in a file, whole: what is only copied need not be read."""
+
+    head: bytes
+    body: bytes
+
+    def value(self) -> object:
+        """Return what was written."""
+        return marshal.loads(self.body)
+
+
 def read_parts(path: str) -> Iterator[object]:
     """Yield the parts of what was written last, each when it is asked for; those before one that is not whole."""
+    for part in read_packed(path):
+        yield part.value()
+
+
+def read_packed(path: str) -> Iterator[Packed]:
+    """Yield the same, each part as it lies there."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if file.read(len(_HEAD)) != _HEAD:
             return
@@ -43,7 +61,7 @@ def read_parts(path: str) -> Iterator[object]:
             body = file.read(size) if left >= 0 else b""
             if xxhash.xxh3_128_digest(body) != head[:_CHECKSUM]:
                 return
-            yield marshal.loads(body)
+            yield Packed(head, body)
 
 
 def write_memo(path: str, value: object) -> None:
@@ -56,7 +74,7 @@ def write_memo(path: str, value: object) -> None:
 
 
 def write_parts(path: str, parts: Iterable[object]) -> None:
-    """Write values of plain tuples, lists, dicts, texts, bytes and numbers, all of them or nothing.
+    """Write values of plain tuples, lists, dicts, texts, bytes and numbers, or packed ones; all of them or nothing.
 
     Raises:
         OSError: It cannot be written.
@@ -67,9 +85,9 @@ def write_parts(path: str, parts: Iterable[object]) -> None:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(_HEAD)
             for part in parts:
-                body = marshal.dumps(part)  # type: ignore[arg-type]  # its stub asks for less than it takes
-                file.write(xxhash.xxh3_128_digest(body) + len(body).to_bytes(_PART_HEAD - _CHECKSUM, "big"))
-                file.write(body)
+                packed = part if isinstance(part, Packed) else _packed(part)
+                file.write(packed.head)
+                file.write(packed.body)
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -77,9 +95,16 @@ def write_parts(path: str, parts: Iterable[object]) -> None:
         raise
 
 
-def drop_memos(directory: str, prefix: str) -> None:
-    """Remove the memos whose names begin with `prefix`."""
+def _packed(value: object) -> Packed:
+    body = marshal.dumps(value)  # type: ignore[arg-type]  # its stub asks for less than it takes
+    return Packed(xxhash.xxh3_128_digest(body) + len(body).to_bytes(_PART_HEAD - _CHECKSUM, "big"), body)
+
+
+def drop_memos(directory: str, prefix: str, *, aside: str = "") -> None:
+    """Remove the memos whose names begin with `prefix`; the one of this name is only put aside: it is `name~` then."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
-            if entry.name.startswith(prefix):
+            if entry.name == aside:
+                os.replace(entry.path, f"{entry.path}~")
+            elif entry.name.startswith(prefix) and entry.name != f"{aside}~":
                 os.unlink(entry.path)

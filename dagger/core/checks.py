@@ -25,6 +25,7 @@ def check(
     *,
     controlled: bool = True,
     undeclared: str = "track",
+    fitting: Collection[AbstractTask] = (),
 ) -> None:
     """Look a whole workflow over.
 
@@ -35,6 +36,7 @@ def check(
         cache: The cache directory; outputs in it are refused.
         controlled: Whether functions run in dagger's own processes, which can be timed and watched.
         undeclared: What to do about undeclared reads.
+        fitting: Tasks that were declared just so in a run that was not refused.
 
     Raises:
         RefusedError: With every fault found, one a line.
@@ -42,7 +44,8 @@ def check(
     faults = [
         *_identifiers(tasks),
         *_files(tasks, places, cache),
-        *(fault for task in tasks for fault in (*_demands(task, supply), *_fits(task, places))),
+        *(fault for task in tasks for fault in _demands(task, supply)),
+        *(fault for task in tasks if task not in fitting for fault in _fits(task, places)),
         *(() if controlled else _uncontrolled(tasks, undeclared)),
     ]
     if faults:
@@ -120,8 +123,12 @@ def _below(
     """What lies in a directory that another task makes would be swept away; in one that is read, it would change it."""
     if not outer:
         return
+    folders: dict[str, str] = {}
     for place, task in inner.items():
-        above = real.nearest(place, outer)
+        folder = place.rpartition("/")[0]
+        above = folders.get(folder)
+        if above is None:
+            above = folders[folder] = real.nearest(place, outer)
         if above and (outer[above] is not task or does == "reads"):
             yield (
                 f"task {task.identifier!r} {does} {place} inside {above}, {whose} task {outer[above].identifier!r}; "
@@ -141,7 +148,7 @@ def _sources(
     for task in tasks:
         for name, given in task.inputs.items():
             for place, datum in members(name, given):
-                if datum in seen or datum.parents or not isinstance(datum, FileDatum):
+                if datum._parents or datum in seen or not isinstance(datum, FileDatum):
                     continue
                 seen.add(datum)
                 if datum.pointer is None:
@@ -240,14 +247,16 @@ class _RealPaths:
         self._ignores_case = _ignores_case(places.root)
 
     def __call__(self, path: str) -> str:
-        folder, name = os.path.split(self._places.absolute(path))
+        folder, _, name = self._places.absolute(path).rpartition("/")
+        folder = folder.rstrip("/") or "/"
         if name in ("", ".", ".."):
             return os.path.realpath(os.path.join(folder, name))
         real = self._folders.get(folder)
         if real is None:
             real = self._folders[folder] = os.path.realpath(folder)
-        self._names.setdefault(real, set()).add(name)
-        return self.fold(f"{real.rstrip('/')}/{name}")
+            self._names.setdefault(real, set())
+        self._names[real].add(name)
+        return self.fold(f"{real}/{name}" if real != "/" else f"/{name}")
 
     def fold(self, place: str) -> str:
         """Return what stands for a place where upper and lower case are one."""

@@ -280,8 +280,10 @@ class Engine:
     def _push(self, slot: Slot) -> None:
         if not self._measured:
             self._measured = True
-            entries = self.cache.entries(self.places.root)
-            measure(self.slots, {name: entry.seconds for name, entry in entries.items()})
+            # What is known, or has come out, has no part in it.
+            slots = [it for it in self.slots if it.report is None and it.known is None]
+            entries = self.cache.entries(self.places.root, (it.name for it in slots))
+            measure(slots, {name: entry.seconds for name, entry in entries.items()})
         self._ready.add(slot)
 
     # Launching

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
 from dagger.cache import Cache
 from dagger.cache.files import Stamps, with_bit
-from dagger.cache.memos import RUN
+from dagger.cache.memos import RUN, Packed
 from dagger.cache.records import Output, Read
 from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.glance import Glance, output_of, plain_output
@@ -73,6 +73,9 @@ class Recall:
         ends: The tasks that are wanted.
         cache: Where the memo is.
         lookup: Knows whether outputs are there and reads hold.
+
+    Attributes:
+        good: Tasks that a glance has found as they were by themselves, whatever has become of what they need.
     """
 
     def __init__(self, ends: Sequence[AbstractTask], cache: Cache, lookup: Lookup) -> None:
@@ -80,13 +83,16 @@ class Recall:
         self.cache = cache
         self.lookup = lookup
         self._name = "\0".join(sorted(task.identifier for task in ends))
-        self._good: set[AbstractTask] = set()
+        self.good: set[AbstractTask] = set()
+        self._recalled: dict[str, Known] = {}
+        self._head: object = None
+        self._count = 0
+        self._touched: set[int] = set()
 
     def glance(self) -> Unchanged | None:
         """Look at each task and each file once; return what there is to say where all is as it was, else None.
 
-        In that case the tasks' data hold what they are worth. Else it is remembered which tasks are as they were by
-        themselves, whatever has become of what they need.
+        In that case the tasks' data hold what they are worth, else `good` is set.
         """
         missing = _reachable(self.ends)
         parts = self._entries()
@@ -108,7 +114,7 @@ class Recall:
                     keys.append(entry[1])
                     worths.append(worth)
         if missing:
-            self._good = set(tasks)
+            self.good = set(tasks)
             return None
         for task, worth in zip(tasks, worths, strict=True):
             look.adopt(task, worth)
@@ -123,12 +129,18 @@ class Recall:
             slots: In topological order.
             forced: Identifiers of tasks that are to run in any case.
         """
-        former = _Former(entries for _, entries in self._entries())
+        former = _Former(self._entries())
         whole = True
         for slot in slots:
             found = former.pop(slot.name)
             slot.known = self._known(slot, found) if found is not None and slot.name not in forced else None
-            whole = whole and slot.known is not None
+            if slot.known is not None:
+                self._recalled[slot.name] = slot.known
+            else:
+                whole = False
+                self._touched.add(former.place)
+        self._touched |= former.rest()
+        self._count = former.count
         return whole
 
     def _known(self, slot: Slot, found: Any) -> Known | None:
@@ -141,7 +153,7 @@ class Recall:
                 return None
         try:
             known = _known(found)
-            if task not in self._good and not self._is_as_it_was(task, known):
+            if task not in self.good and not self._is_as_it_was(task, known):
                 return None
         except Exception:  # whatever is wrong with it, the look-up tells
             return None
@@ -160,12 +172,39 @@ class Recall:
 
     def drop(self) -> None:
         """Forget the memos of the root: what comes may make them wrong."""
-        self.cache.drop_memos(RUN)
+        self.cache.set_memo_aside(RUN, self._name)
 
     def keep(self, slots: Iterable[Slot]) -> None:
         """Remember the tasks that are up to date now."""
         good = (it for it in slots if it.known is not None and it.report is not None and it.report.outcome in _GOOD)
-        self._write((slot.name, _entry(slot.known)) for slot in good if slot.known is not None)
+        known = {slot.name: slot.known for slot in good if slot.known is not None}
+        self.cache.set_memo(RUN, self._changed(known), self._name)
+
+    def _changed(self, known: dict[str, Known]) -> Iterator[object]:
+        """Yield the parts of a memo; those of the former one in which nothing has changed are copied as they are."""
+        former = self.cache.memo_aside(RUN, self._name)
+        head = next(former, None)
+        if head is None or head.value() != self._head or self._count > len(known) / _PART * 2 + 8:
+            yield from self._parts((name, _entry(it)) for name, it in known.items())
+            return
+        yield head
+        fresh = {name: it for name, it in known.items() if self._recalled.get(name) is not it}
+        for index, part in enumerate(former):
+            yield self._merged(part, known, fresh) if index in self._touched else part
+        yield from islice(self._parts((name, _entry(it)) for name, it in fresh.items()), 1, None)
+
+    def _merged(self, part: Packed, known: dict[str, Known], fresh: dict[str, Known]) -> object:
+        """Return a part with what is new of its tasks, fresh no more then, and without those that are not known."""
+        newest, entries = part.value()  # type: ignore[misc]  # `settle` has seen its form
+        merged = {}
+        for name, entry in entries.items():
+            changed = fresh.pop(name, None)
+            if changed is not None:
+                merged[name], stamp = self._marked(_entry(changed))
+                newest = max(newest, stamp)
+            elif name in known:
+                merged[name] = entry
+        return newest, merged
 
     # The memo's form: a head, then parts of a thousand tasks, each with the newest stamp that is in it.
 
@@ -175,7 +214,12 @@ class Recall:
         head = next(parts, None)
         # What is recalled is not asked of the digests of files, and they forget what nobody asks for.
         if type(head) is tuple and head[0] == _FORM and head[1] <= time.time() < head[1] + _KEPT_SECONDS:
-            yield from (part for part in parts if type(part) is tuple and list(map(type, part)) == [int, dict])
+            self._head = head
+            for part in parts:
+                if type(part) is not tuple or list(map(type, part)) != [int, dict]:
+                    self._head = None
+                    return
+                yield part
 
     def _renewed(self) -> Iterator[tuple[str, Entry]]:
         for _, entries in self._entries():
@@ -216,26 +260,48 @@ class Recall:
 
 
 class _Former:
-    """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once."""
+    """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once.
 
-    def __init__(self, parts: Iterator[dict[str, Any]]) -> None:
+    Attributes:
+        count: How many parts have been unpacked.
+        place: Which part has what was asked for last, -1 where none has.
+    """
+
+    def __init__(self, parts: Iterator[tuple[int, dict[str, Any]]]) -> None:
+        self.count = 0
+        self.place = -1
         self._parts = parts
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, tuple[int, Any]] = {}
 
     def pop(self, name: str) -> Any:
         """Return what is remembered of a task, and forget it; None where it is nothing."""
-        while name not in self._open:
-            part = next(self._parts, None)
-            if part is None:
-                return None
-            self._open |= part
-        return self._open.pop(name, None)
+        while name not in self._open and self._unpack():
+            pass
+        self.place, entry = self._open.pop(name, (-1, None))
+        return entry
+
+    def rest(self) -> set[int]:
+        """Return the parts that have what nobody asked for."""
+        while self._unpack():
+            pass
+        return {place for place, _ in self._open.values()}
+
+    def _unpack(self) -> bool:
+        part = next(self._parts, None)
+        if part is not None:
+            self._open.update((name, (self.count, entry)) for name, entry in part[1].items())
+            self.count += 1
+        return part is not None
 
 
 def _reachable(ends: Iterable[AbstractTask]) -> dict[str, AbstractTask] | None:
     """Return the tasks that are wanted, and all that they need, by name; None where two have one name."""
-    found = {task.identifier: task for task in ends}
-    waiting = list(found.values())
+    found: dict[str, AbstractTask] = {}
+    waiting = list(ends)
+    for task in waiting:
+        other = found.setdefault(task.identifier, task)
+        if other is not task:
+            return None
     for task in waiting:  # it grows meanwhile
         for datum in task.inputs.values():
             for maker in datum._parents if type(datum) in _SINGLE else datum._makers():
@@ -246,10 +312,11 @@ def _reachable(ends: Iterable[AbstractTask]) -> dict[str, AbstractTask] | None:
                 elif other is not maker:
                     return None
         for needed in task._dependencies or ():
-            other = found.setdefault(needed.identifier, needed)
-            if other is not needed:
+            if needed.identifier not in found:
+                found[needed.identifier] = needed
+                waiting.append(needed)
+            elif found[needed.identifier] is not needed:
                 return None
-            waiting.append(needed)
     return found
 
 

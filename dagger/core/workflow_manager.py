@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +192,7 @@ class WorkflowManager(AbstractManager):
             keys = [slot.known.key for slot in slots if slot.known]
             report = self._nothing_to_do([slot.task for slot in slots], keys, clock)
         else:
-            report = self._execute(self._prepare(slots, lookup, jobs, keep_going, dry, force), recall)
+            report = self._execute(self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force), recall)
         self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
@@ -210,6 +210,7 @@ class WorkflowManager(AbstractManager):
         self,
         slots: list[Slot],
         lookup: Lookup,
+        fitting: Collection[AbstractTask],
         jobs: int | None,
         keep_going: bool,
         dry_run: bool,
@@ -229,6 +230,7 @@ class WorkflowManager(AbstractManager):
             str(self.cache.directory),
             controlled=self._executor is None,
             undeclared=self._undeclared,
+            fitting=fitting,
         )
         options = Options(
             jobs=jobs,
