@@ -16,6 +16,7 @@ from dagger.core.manifest import ABSENT
 Plain = tuple[Any, ...]
 """An output, as a memo holds it."""
 _FILE = 5
+_MOST_KEPT = 5_000
 
 
 class Glance:
@@ -61,11 +62,12 @@ class Glance:
                     return None
         except Exception:  # whatever is wrong with the entry, the look-up tells
             return None
-        return output[2] or output[1] if len(outputs) == 1 and len(output) == _FILE else outputs
+        # A digest's number is what the datum will hold; its text would only take room until then.
+        return int(output[2] or output[1], 16) if len(outputs) == 1 and len(output) == _FILE else outputs
 
     def adopt(self, task: AbstractTask, worth: Any) -> None:
         """Give a task's data what they hold."""
-        if type(worth) is str:
+        if type(worth) is int:
             (datum,) = task.outputs.values()
             self._lookup.adopt_file(datum, worth)  # type: ignore[arg-type]  # one that is no file has no digest here
             return
@@ -74,6 +76,8 @@ class Glance:
 
     def _is_source(self, path: str, digest: str, mark: Any) -> bool:
         """Tell whether a file that no task makes is what it was."""
+        if len(self._digests) == _MOST_KEPT:
+            self._digests.clear()  # who shares a source stands near by, most of the time
         self._digests[path] = digest
         if mark is not None and self._trusted:
             now = os.stat(path if self._is_here else self._lookup.places.absolute(path))

@@ -120,7 +120,7 @@ class Lookup:
     def adopt(self, datum: AbstractDatum, output: Output) -> None:
         """Make a datum available with what an output holds; values stay in the store until asked for."""
         if type(datum) is FileDatum and output.kind == "file" and datum.pointer is not None:
-            self.adopt_file(datum, output.value or output.content)
+            self.adopt_file(datum, int(output.value or output.content, 16))
             return
         if isinstance(datum, FileGlob):
             datum.populate([member.path for member in output.members])
@@ -142,10 +142,10 @@ class Lookup:
         if isinstance(datum, FileDatum):
             datum._known_quickhash = int(output.value or output.content, 16)
 
-    def adopt_file(self, datum: FileDatum, worth: str) -> None:
-        """Make the datum of a file available that is known to be there, and worth this digest."""
+    def adopt_file(self, datum: FileDatum, quickhash: int) -> None:
+        """Make the datum of a file available that is known to be there, and what it is worth."""
         self._place(datum)
-        datum._found(int(worth, 16))
+        datum._found(quickhash)
 
     def _place(self, datum: FileDatum) -> None:
         if datum.root != self._elsewhere:

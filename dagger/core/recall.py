@@ -60,7 +60,7 @@ class Known(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """All tasks of a workflow in which nothing is to be done, and their keys."""
+    """All tasks of a workflow in which nothing is to be done, and their keys, one a line."""
 
     tasks: list[AbstractTask]
     keys: list[str]
@@ -105,14 +105,17 @@ class Recall:
         worths: list[Any] = []
         for newest, entries in chain((first,), parts):
             look.trust(newest)
+            used: list[str] = []
             for name, entry in entries.items():
                 task = missing.get(name)
                 worth = None if task is None else look.worth(task, entry)
                 if task is not None and worth is not None:
                     del missing[name]
                     tasks.append(task)
-                    keys.append(entry[1])
+                    used.append(entry[1])
                     worths.append(worth)
+            if used:
+                keys.append("\n".join(used))
         if missing:
             self.good = set(tasks)
             return None
@@ -195,8 +198,9 @@ class Recall:
 
     def _merged(self, part: Packed, known: dict[str, Known], fresh: dict[str, Known]) -> object:
         """Return a part with what is new of its tasks, fresh no more then, and without those that are not known."""
-        newest, entries = part.value()  # type: ignore[misc]  # `settle` has seen its form
-        merged = {}
+        former: Any = part.value()  # of the form that `settle` has seen
+        newest, entries = former
+        merged: dict[str, Entry] = {}
         for name, entry in entries.items():
             changed = fresh.pop(name, None)
             if changed is not None:
@@ -299,8 +303,7 @@ def _reachable(ends: Iterable[AbstractTask]) -> dict[str, AbstractTask] | None:
     found: dict[str, AbstractTask] = {}
     waiting = list(ends)
     for task in waiting:
-        other = found.setdefault(task.identifier, task)
-        if other is not task:
+        if found.setdefault(task.identifier, task) is not task:
             return None
     for task in waiting:  # it grows meanwhile
         for datum in task.inputs.values():
