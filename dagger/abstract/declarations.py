@@ -42,25 +42,29 @@ def _has_control(text: str) -> bool:
 
 
 def checked_data(identifier: str, what: str, data: object) -> dict[str, AbstractDatum]:
-    """Return a copy of a mapping of name to datum. `what` it is: input or output."""
-    if type(data) is not dict and not isinstance(data, Mapping):
-        raise _wrong(identifier, f"its {what}s are", data, "a dict of name to datum")
+    """Return a mapping of name to datum as a dict. `what` it is: input or output."""
+    if type(data) is not dict:
+        if not isinstance(data, Mapping):
+            raise _wrong(identifier, f"its {what}s are", data, "a dict of name to datum")
+        data = dict(data)
     for name, datum in data.items():
         if type(name) is not str and not isinstance(name, str):
             raise _wrong(identifier, f"{what} name {name!r} is", name, "text")
         if AbstractDatum not in type(datum).__mro__:  # what `isinstance` says in a fifth of the time
             raise _wrong(identifier, f"{what} {name!r} is", datum, "a datum")
-    return data.copy() if type(data) is dict else dict(data)
+    return data
 
 
 def checked_outputs(identifier: str, outputs: object) -> dict[str, Any]:
-    """Return a copy of a mapping of output name to what a task makes a datum of."""
-    if type(outputs) is not dict and not isinstance(outputs, Mapping):
-        raise _wrong(identifier, "its outputs are", outputs, "a dict of name to datum or path")
+    """Return a mapping of output name to what a task makes a datum of, as a dict."""
+    if type(outputs) is not dict:
+        if not isinstance(outputs, Mapping):
+            raise _wrong(identifier, "its outputs are", outputs, "a dict of name to datum or path")
+        outputs = dict(outputs)
     for name in outputs:
         if type(name) is not str and not isinstance(name, str):
             raise _wrong(identifier, f"output name {name!r} is", name, "text")
-    return outputs.copy() if type(outputs) is dict else dict(outputs)
+    return outputs
 
 
 def checked_tasks(identifier: str, tasks: object) -> list[AbstractTask]:

@@ -86,8 +86,8 @@ class AbstractTask(ABC):
     _known_quickhash: Hashable = None
     _dependencies: list[AbstractTask] | None = None
     _resources: dict[str, float] | None = None
-    _declared: tuple[tuple[str, Any], ...] = ()
-    """The pointers that outputs have from their declaration, such as a path: they outlive a failure."""
+    _declared: tuple[Any, ...] = ()
+    """Names of outputs, each before the pointer, such as a path, that it was declared with: that outlives a failure."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class AbstractTask(ABC):
         if version is not None:
             check_version(identifier, version)
             self.version = version
-        self.inputs: dict[str, AbstractDatum] = {} if inputs is None else checked_data(identifier, "input", inputs)
+        self.inputs = {} if inputs is None else checked_data(identifier, "input", inputs).copy()
         if dependencies is not None:
             self._dependencies = checked_tasks(identifier, dependencies)
         if resources is not None:
@@ -128,12 +128,12 @@ class AbstractTask(ABC):
             raise DeclarationError(
                 f"task {identifier!r}: {type(self).__name__} must set input_form or write _collect_inputs"
             )
-        made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs))
+        made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs).copy())
         self.outputs = checked_data(identifier, "output", made)
         for name, datum in self.outputs.items():
             pointer = datum._adopt(self)
             if pointer is not NOTHING:
-                self._declared += ((name, pointer),)
+                self._declared += (name, pointer)
         for tell in on_create:
             tell(self)
 
@@ -362,7 +362,7 @@ class AbstractTask(ABC):
 
     def _forget_former(self) -> None:
         """What a former run put in memory must not pass for what this one makes."""
-        declared = dict(self._declared)
+        declared = self._declared[::2]
         for name, datum in self.outputs.items():
             if name not in declared and datum.state is DatumState.AVAILABLE:
                 datum.state = DatumState.EMPTY
@@ -389,7 +389,7 @@ class AbstractTask(ABC):
         )
 
     def _clear_outputs(self) -> None:
-        declared = dict(self._declared)
+        declared = dict(zip(self._declared[::2], self._declared[1::2], strict=True))
         for name, datum in self.outputs.items():
             datum.clear()
             if name in declared:

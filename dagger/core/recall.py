@@ -125,26 +125,29 @@ class Recall:
             self._write(self._renewed())
         return Unchanged(tasks, keys)
 
-    def settle(self, slots: Iterable[Slot], forced: frozenset[str]) -> bool:
-        """Find the tasks of a plan that are as they were, and give their data what they hold; tell whether all are.
+    def settle(self, slots: Sequence[Slot], forced: frozenset[str]) -> Unchanged | None:
+        """Find the tasks of a plan that are as they were, and give their data what they hold.
 
         Args:
             slots: In topological order.
             forced: Identifiers of tasks that are to run in any case.
+
+        Returns:
+            What there is to say where all are as they were, else None.
         """
         former = _Former(self._entries())
-        whole = True
         for slot in slots:
             found = former.pop(slot.name)
             slot.known = self._known(slot, found) if found is not None and slot.name not in forced else None
             if slot.known is not None:
                 self._recalled[slot.name] = slot.known
             else:
-                whole = False
                 self._touched.add(former.place)
         self._touched |= former.rest()
         self._count = former.count
-        return whole
+        if len(self._recalled) < len(slots):
+            return None
+        return Unchanged([slot.task for slot in slots], [known.key for known in self._recalled.values()])
 
     def _known(self, slot: Slot, found: Any) -> Known | None:
         """Return what is remembered of a task if it is as it was."""

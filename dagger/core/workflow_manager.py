@@ -28,7 +28,6 @@ from dagger.core.graph import Slot, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
-from dagger.core.recall import Recall
 from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
 from dagger.core.workspace import Workspace, declared_paths
 from dagger.errors import DeclarationError, RefusedError
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from dagger.core.engine import Engine
+    from dagger.core.recall import Recall
 
 _EXECUTOR_OPTIONS = frozenset(("max_workers", "job_reducers", "result_reducers", "timeout", "context", "env"))
 """What loky's executor takes, but for the initializer, which is dagger's own."""
@@ -163,6 +163,8 @@ class WorkflowManager(AbstractManager):
         keep_going: bool = False,
         force: frozenset[str] = frozenset(),
     ) -> RunReport:
+        from dagger.core.recall import Recall
+
         session = sessions.current()
         jobs = self._jobs
         dry = False
@@ -181,16 +183,13 @@ class WorkflowManager(AbstractManager):
         recall = Recall(ends, self.cache, lookup)
         self.cache.stats.ahead = lambda: source_files(topological_order(ends), self.places)
         with _no_collection():
-            glance = None if dry or force or not sync else recall.glance()
-            slots = self._plan(ends, sync) if glance is None else []
-            is_settled = glance is None and recall.settle(slots, force)
+            unchanged = None if dry or force or not sync else recall.glance()
+            slots = [] if unchanged else self._plan(ends, sync)
+            unchanged = unchanged or recall.settle(slots, force)
         if dry:
             self._slots = slots
-        if glance is not None:
-            report = self._nothing_to_do(*glance, clock)
-        elif is_settled:
-            keys = [slot.known.key for slot in slots if slot.known]
-            report = self._nothing_to_do([slot.task for slot in slots], keys, clock)
+        if unchanged:
+            report = self._nothing_to_do(*unchanged, clock)
         else:
             report = self._execute(self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force), recall)
         self.cache.stats.ahead = None

@@ -247,6 +247,51 @@ COUNT = """
 """
 
 
+CHAIN = """
+    import sys
+    from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+    from dagger.core import recall
+
+    recall._PART = 1  # each task is a part of its own
+
+    def add(**given):
+        return {"sum": sum(given.values())}
+
+    names = dict(pair.split("=") for pair in sys.argv[1:])
+    tasks = {}
+    for name, needs in names.items():
+        inputs = {it: tasks[it]["sum"] if it in tasks else MemoryDatum(pointer=int(it[1:])) for it in needs.split("+")}
+        tasks[name] = FunctionTask(name, add, inputs, {"sum": None})
+    WorkflowManager(list(tasks.values())[-1]).run()
+    print(tasks[name]["sum"].pointer)
+"""
+
+
+def test_a_task_that_was_left_out_meanwhile_is_not_taken_for_what_it_was(project):
+    """What a memo has of it is of a time when what it takes was worth something else."""
+    project.write("chain.py", CHAIN)
+    assert project.run("chain.py", "a=n1", "b=a+n1", "c=n5", "end=a+b+c").stdout == "8\n"
+    assert project.run("chain.py", "a=n2", "c=n5", "end=a+c").stdout == "7\n"
+    assert project.came_out("ran") == {"a", "end"}
+    assert project.run("chain.py", "a=n2", "b=a+n1", "c=n5", "end=a+b+c").stdout == "10\n"
+    assert project.came_out("ran") == {"b", "end"}
+    assert project.run("chain.py", "a=n2", "b=a+n1", "c=n5", "end=a+b+c").stdout == "10\n"
+    assert project.came_out("up to date") == {"a", "b", "c", "end"}
+
+
+def test_what_has_not_changed_is_kept_beside_what_has(project):
+    """Of a run with one change, the next one recalls all; and so on, as the changes go round."""
+    project.write("chain.py", CHAIN)
+    for last in (1, 2, 1, 3, 3):
+        more = [f"more{number}" for number in range(last)]
+        words = [*(f"t{number}=n{number}" for number in range(9)), f"u=n{last}", *(f"{name}=t2+u" for name in more)]
+        words.append("+".join(["end=t1", "t5", *more]))
+        project.run("chain.py", *words)
+        project.run("chain.py", *words)
+        assert project.came_out("ran") == set()
+        assert len(list((project.path / ".dagger/v1/memos").glob("run-*"))) == 1
+
+
 def test_a_dry_run_leaves_the_memo_alone(files):
     """It changes nothing, so that there is nothing to forget."""
     before = {it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").iterdir()}
