@@ -10,7 +10,7 @@ PIPELINE = """
     from dagger.core.report import WorkflowError
 
     tasks = [
-        ScriptTask(f"task{n}", outputs={"o": f"{n}.txt"}, script=f"{'echo said %d' % n if n % 2 else ':'}; echo > {{o}}")
+        ScriptTask(f"task{n}", outputs={"o": f"{n}.txt"}, script=f"{f'echo said {n}' if n % 2 else ':'}; echo > {{o}}")
         for n in range(20)
     ]
     bad = [ScriptTask(f"bad{n}", outputs={"o": f"bad{n}.txt"}, script=f"echo failed {n}; exit 1") for n in range(2)]
