@@ -36,13 +36,18 @@ def place_of(directory: str, digest: str) -> str:
     return f"{directory}/{digest[:PREFIX]}/{digest[PREFIX:]}"
 
 
+def scratch_of(place: str) -> str:
+    """Name the directory for what is not a blob yet."""
+    return f"{place}/tmp"
+
+
 def make_scratch(place: str) -> str:
     """Make the directory for what is not a blob yet.
 
     Raises:
         OSError: It cannot be made or written.
     """
-    scratch = os.path.join(place, "tmp")
+    scratch = scratch_of(place)
     if not os.path.isdir(scratch):
         make_private(scratch)
     if not os.access(scratch, os.W_OK):

@@ -32,12 +32,13 @@ from dagger.cache.blob_files import (
     make_scratch,
     place_of,
     remove_whatever,
+    scratch_of,
     signature_of,
 )
 from dagger.cache.filesystems import FileClock
 from dagger.cache.layout import make_private
 from dagger.cache.records import Member
-from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor
+from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor, write_all
 from dagger.cache.trees import build_tree, collect_members, digest_members, exchange
 from dagger.errors import CacheError, DamagedError
 
@@ -45,6 +46,9 @@ from dagger.errors import CacheError, DamagedError
 # knowledge stays.
 _checked: dict[str, Signature] = {}
 _clocks: dict[str, FileClock] = {}
+
+Content = tuple[str, int]
+"""Digest and size."""
 
 _SMALL = 1 << 16
 """Up to this size a file is read whole, so that what is digested need not be read a second time."""
@@ -106,7 +110,12 @@ class BlobStore:
         """Keep some bytes; return their digest."""
         digest = str(xxhash.xxh3_128_hexdigest(data))
         if not self.refresh(digest, len(data)):
-            self.put_with(lambda file: file.write(data), known=(digest, len(data)))
+
+            def write(descriptor: int) -> Content:
+                write_all(descriptor, data)
+                return digest, len(data)
+
+            self._put(write)
         return digest
 
     def put_file(self, path: str) -> tuple[str, int]:
@@ -114,23 +123,18 @@ class BlobStore:
 
         What is digested is the copy, so that a file that changes meanwhile cannot be filed wrongly.
         """
-        with open(path, "rb", buffering=0) as source:
-            if os.fstat(source.fileno()).st_size <= _SMALL:
-                data = source.read()
-                return self.put_bytes(data), len(data)
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(source).st_size <= _SMALL:
+                data = os.read(source, _SMALL + 1)
+                if len(data) <= _SMALL:
+                    return self.put_bytes(data), len(data)
+                os.lseek(source, 0, os.SEEK_SET)
             # Reading twice is cheaper than writing once what is there already.
-            digest, size = hash_descriptor(source.fileno())
-            if self.refresh(digest, size):
-                return digest, size
-
-            def fill(blob: BinaryIO) -> None:
-                import shutil
-
-                source.seek(0)
-                if not clone(source.fileno(), blob.fileno()):
-                    shutil.copyfileobj(source, blob, min(CHUNK, size + 1))
-
-            return self.put_with(fill)
+            found = hash_descriptor(source)
+            return found if self.refresh(*found) else self._put(lambda blob: _copy(source, blob))
+        finally:
+            os.close(source)
 
     def put_stream(self, file: BinaryIO) -> tuple[str, int]:
         """Keep what a file holds from its present position on; return its digest and size."""
@@ -145,22 +149,20 @@ class BlobStore:
 
         return self.put_with(fill)
 
-    def put_with(self, fill: Callable[[BinaryIO], object], known: tuple[str, int] | None = None) -> tuple[str, int]:
+    def put_with(self, fill: Callable[[BinaryIO], object], known: Content | None = None) -> Content:
         """Keep what ``fill`` writes to the file that it is given; return the digest and the size.
 
         Args:
             fill: May be called a second time, when the first place that it wrote to was full.
             known: The digest and the size, where who fills knows them; else what was written is read.
         """
-        try:
-            return self._publish(self.directory, make_scratch(self.directory), fill, known)
-        except FileNotFoundError:
-            # The store was deleted under our hands; it is made again.
-            return self._publish(self.directory, make_scratch(self.directory), fill, known)
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-        return self._publish(self.overflow, self._overflow_scratch(), fill, known)
+
+        def write(descriptor: int) -> Content | None:
+            with open(descriptor, "w+b", closefd=False) as file:
+                fill(file)
+            return known
+
+        return self._put(write)
 
     def put_tree(self, directory: str) -> tuple[str, tuple[Member, ...]]:
         """Keep every file below a directory; return the digest of the whole and its members."""
@@ -287,27 +289,39 @@ class BlobStore:
             raise CacheError(f"{self.overflow} belongs to somebody else; set TMPDIR to a place of your own")
         return scratch
 
-    def _publish(
-        self, place: str, scratch: str, fill: Callable[[BinaryIO], object], known: tuple[str, int] | None
-    ) -> tuple[str, int]:
+    def _put(self, write: Callable[[int], Content | None]) -> Content:
+        """Keep what ``write`` writes to a descriptor; it returns what that was, or None to have it read again."""
+        try:
+            try:
+                return self._publish(self.directory, scratch_of(self.directory), write)
+            except FileNotFoundError:  # the first blob, or somebody has deleted the store
+                return self._publish(self.directory, make_scratch(self.directory), write)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+        return self._publish(self.overflow, self._overflow_scratch(), write)
+
+    def _publish(self, place: str, scratch: str, write: Callable[[int], Content | None]) -> Content:
         beside = f"{scratch}/{os.getpid()}-{get_ident()}-{next(_numbers)}"
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        is_put = False
         try:
-            with open(descriptor, "w+b") as raw:
-                fill(raw)
-                raw.flush()
+            try:
+                known = write(descriptor)
                 if known is None:
                     os.lseek(descriptor, 0, os.SEEK_SET)
-                    digest, size = hash_descriptor(descriptor)
-                else:
-                    digest, size = known
+                content = known or hash_descriptor(descriptor)
                 os.fchmod(descriptor, 0o444)
-            if known is not None or not self.refresh(digest, size):
-                _put(beside, place_of(place, digest))
-            return digest, size
+            finally:
+                os.close(descriptor)
+            if known or not self.refresh(*content):
+                _put_in_place(beside, place_of(place, content[0]))
+                is_put = True
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
+            if not is_put:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(beside)
+        return content
 
     def refresh(self, digest: str, size: int) -> bool:
         """Whether the blob is there; it is made young, so that gc spares it for a while."""
@@ -365,7 +379,13 @@ class BlobStore:
         return _clocks[self.directory]
 
 
-def _put(beside: str, path: str) -> None:
+def _copy(source: int, blob: int) -> Content | None:
+    """Fill a blob with what a file holds; return that, or None where the file system did it."""
+    os.lseek(source, 0, os.SEEK_SET)
+    return None if clone(source, blob) else copy_hashed(source, blob)
+
+
+def _put_in_place(beside: str, path: str) -> None:
     """Rename a file to a blob's place; what else than a blob stands in the way there is damage, and goes."""
     try:
         os.replace(beside, path)

@@ -11,16 +11,19 @@ enough.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import NamedTuple
 
 import xxhash
 
 from dagger.cache.digests import digest_text
 from dagger.cache.filesystems import FileClock
+from dagger.cache.mapping import MappedDigest, is_to_be_mapped
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
 from dagger.errors import CacheError
@@ -34,6 +37,16 @@ Stamps = tuple[int, int, int, int]
 """Size, mtime_ns, ctime_ns and inode."""
 Seen = tuple[Stamps, str, int, bool]
 """A file's stamps when it was digested, its digest, the last day on which somebody asked, whether it is executable."""
+
+
+class _Reading(NamedTuple):
+    """A file that is being digested."""
+
+    path: str
+    descriptor: int
+    before: os.stat_result
+    racy_since: int
+    child: MappedDigest | None
 
 
 class StatIndex:
@@ -167,11 +180,29 @@ class StatIndex:
         return self.digest_file(path), os.stat(path).st_size
 
     def _digest(self, path: str) -> str:
+        return self._end(self._begin(path))
+
+    def _begin(self, path: str) -> _Reading:
+        """Open a file to digest it; a large one is being digested from here on, where that can be."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             before = os.fstat(descriptor)
             racy_since = self._now(path, before)
-            digest, size = hash_descriptor(descriptor)
+            child = None
+            if is_to_be_mapped(descriptor, before.st_size):
+                with contextlib.suppress(OSError):
+                    child = MappedDigest(descriptor, before.st_size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return _Reading(path, descriptor, before, racy_since, child)
+
+    def _end(self, reading: _Reading) -> str:
+        path, descriptor, before, racy_since, child = reading
+        try:
+            digest, size = child.result() if child else None, before.st_size
+            if digest is None:
+                digest, size = hash_descriptor(descriptor)
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
@@ -184,10 +215,49 @@ class StatIndex:
         wanted = [path for path in dict.fromkeys(paths) if self._is_worth_reading(path)]
         if len(wanted) < 2:
             return
+        at_once = min(len(wanted), os.cpu_count() or 1)
+        if rest := self._map(wanted, at_once):
+            self._read_in_threads(rest, at_once)
+
+    def _map(self, paths: Iterable[str], at_once: int) -> list[str]:
+        """Digest what is to be mapped; return the rest."""
+        begun: list[_Reading] = []
+        rest = []
+        try:
+            for path in paths:
+                if len(begun) == at_once:
+                    self._end_first(begun)
+                with contextlib.suppress(OSError):
+                    reading = self._begin(path)
+                    if reading.child is not None:
+                        begun.append(reading)
+                    else:
+                        os.close(reading.descriptor)
+                        rest.append(path)
+            while begun:
+                self._end_first(begun)
+        finally:
+            for reading in begun:  # after an interrupt
+                os.close(reading.descriptor)
+                assert reading.child is not None
+                reading.child.end()
+        return rest
+
+    def _end_first(self, readings: list[_Reading]) -> None:
+        """Take in the first that ends."""
+        from select import select
+
+        told = {it.child.fileno(): it for it in readings if it.child is not None}
+        reading = told[select(list(told), [], [])[0][0]]
+        readings.remove(reading)
+        with contextlib.suppress(OSError):
+            self._end(reading)
+
+    def _read_in_threads(self, paths: Iterable[str], at_once: int) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(len(wanted), os.cpu_count() or 1), "dagger-digest") as threads:
-            for reading in [threads.submit(self._digest, path) for path in wanted]:
+        with ThreadPoolExecutor(at_once, "dagger-digest") as threads:
+            for reading in [threads.submit(self._digest, path) for path in paths]:
                 reading.exception()
 
     def _is_worth_reading(self, path: str) -> bool:

@@ -149,6 +149,7 @@ class Engine:
         finally:
             self._workers.end()
             self._shells.end()
+            self._launcher.end()
             self._commit()
             self._presence.end()
             self._note_uses()

@@ -3,11 +3,14 @@
 `dagger.core.scripts` starts one with the first script. It runs as a program of its own, apart from the
 package, so that it starts in some milliseconds and its small memory makes starting a shell cheap::
 
-    manager --- control socket: one byte per script, with that script's own socket --- guardian
-    manager --- a script's socket: request ->, <- ("started", pid), <- ("ended", ...) --- guardian
+    manager --- control socket: one byte per line, with the line's own socket --- guardian
+    manager --- a line: request ->, <- STARTED, <- ENDED, and then the next one --- guardian
 
-A byte on a script's socket, or its end, means: end that script. The end of the control socket means
-that the manager is gone, however it died: everything is ended, then the guardian itself.
+A line has one script at a time. `END` on it, or its end, means: end that script. The end of the control
+socket means that the manager is gone, however it died: everything is ended, then the guardian itself.
+
+A script that would be one too many waits here for its turn, and not with the manager: so the next one
+starts as soon as one has ended, whatever the manager is at.
 
 A script is a session of its own, so that no terminal reaches it. What it leaves behind is ended with it:
 members of its session, and on Linux also what made itself a session, since the guardian inherits
@@ -15,6 +18,8 @@ orphans and knows them by the variable ``DAGGER_SCRIPT`` that a script and all b
 variable is a checksum of the command, not a number, so that what a script prints of its surroundings
 is the same in each run.
 """
+
+from __future__ import annotations
 
 # The bare C modules, on purpose: signal and socket would double the time that the guardian takes to start.
 import _signal as signal  # type: ignore[import-not-found]
@@ -43,7 +48,14 @@ from process_groups import (  # type: ignore[import-not-found]
     send_group,
 )
 
-HEADER = struct.Struct("=Idd")  # bytes of the request, time-out (inf: none), grace
+# A letter comes first. All answers are as long as both together, or longer: who waits for the end wakes once.
+REQUEST = struct.Struct("=cIddi")  # "s", bytes of the rest, time-out (inf: none), grace, scripts at once
+END = b"e"
+STARTED = struct.Struct("=ci")  # "s", process id; 0 where it never started
+ENDED = struct.Struct("=ci??dq")  # "e", exit code or minus the signal, timed out, interrupted, seconds, peak memory
+REFUSED = struct.Struct("=ci")  # "r", bytes of the rest
+SHORTEST = STARTED.size + ENDED.size
+
 HELD = 99  # the same in each run, so that what a script prints of its descriptors is too
 
 _MARK = "DAGGER_SCRIPT"
@@ -60,17 +72,29 @@ _RESET = (
 )
 
 
-class Job:
-    """One script: its process, its socket, and how far its end has come."""
+class Line:
+    """A socket to the manager, and what it has last sent on it as surroundings."""
 
-    def __init__(self, connection: socket.socket, grace: float, timeout: float) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self.job: Job | None = None
+        self.env: dict[bytes, bytes] = {}
+
+
+class Job:
+    """One script: its process, its line, and how far its end has come."""
+
+    def __init__(self, line: Line, body: bytes, timeout: float, grace: float, at_once: int) -> None:
+        self.line = line
+        self.body = body
+        self.timeout = timeout
         self.grace = grace
+        self.at_once = at_once
         self.pid = 0
         self.mark = ""
-        self.started = time.monotonic()
-        self.deadline: float | None = self.started + timeout
-        self.timed_out = self.interrupted = self.abandoned = False
+        self.started = 0.0
+        self.deadline: float | None = None
+        self.timed_out = self.interrupted = False
         self.end: tuple[int, float, int] | None = None  # wait status, seconds, peak memory
         self.term_at: float | None = None
         self.kill_at: float | None = None
@@ -84,8 +108,11 @@ class Guardian:
         self.control = control
         self.manager = manager
         self.leaving = False
+        self.lines: dict[int, Line] = {}  # by their socket's descriptor
+        self.waiting: list[Job] = []
         self.running: dict[int, Job] = {}  # by process id, until reaped
-        self.jobs: dict[int, Job] = {}  # by their socket's descriptor, until answered
+        self.jobs: dict[int, Job] = {}  # by their line's descriptor, until answered
+        self.children = OwnChildren()
         self.poll = select.poll()
         self.wakeup, writing = os.pipe()
         os.set_blocking(self.wakeup, False)
@@ -104,12 +131,13 @@ class Guardian:
                     self._wake()
                 elif descriptor == self.control.fileno():
                     self._accept()
-                elif descriptor in self.jobs:
-                    self._hear(self.jobs[descriptor])
+                elif descriptor in self.lines:
+                    self._hear(self.lines[descriptor])
             if not self.leaving and os.getppid() != self.manager:
                 self._leave()  # another process still holds a copy of the manager's socket
             self._reap()
             self._advance()
+            self._start()
 
     def _patience(self) -> float:
         """Seconds to sleep when nothing happens: short while something is being ended."""
@@ -131,8 +159,11 @@ class Guardian:
         self.poll.unregister(self.control.fileno())
         self.control.close()
         self.manager = os.getppid()
-        for job in self.jobs.values():
-            self._interrupt(job)
+        for line in list(self.lines.values()):
+            if line.job is None:
+                self._drop(line)
+            else:
+                self._interrupt(line.job)
 
     def _accept(self) -> None:
         try:
@@ -141,40 +172,76 @@ class Guardian:
             self._leave()
             return
         if not found:
-            return  # no descriptor was free; that script's call sees its socket closed
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, found[0])
-        try:
-            self._start(connection)
-        except EOFError:
-            connection.close()
+            return  # no descriptor was free; that line's call sees its socket closed
+        self.lines[found[0]] = Line(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, found[0]))
+        self.poll.register(found[0], select.POLLIN)
 
-    def _start(self, connection: socket.socket) -> None:
-        size, timeout, grace = HEADER.unpack(receive(connection, HEADER.size))
-        job = Job(connection, grace, timeout)
-        try:
-            self._spawn(job, *marshal.loads(receive(connection, size)))
-        except OSError as error:
-            name = None if error.filename is None else os.fsdecode(error.filename)
-            answer(connection, ("refused", error.strerror or str(error), name))
+    def _drop(self, line: Line) -> None:
+        """Lets go of a line on which nobody speaks any more; its script is ended."""
+        del self.lines[line.connection.fileno()]
+        self.poll.unregister(line.connection.fileno())
+        if line.job is None:
+            line.connection.close()
         else:
-            self.running[job.pid] = job
-            self.jobs[connection.fileno()] = job
-            self.poll.register(connection.fileno(), select.POLLIN)
-            answer(connection, ("started", job.pid))
-            return
-        connection.close()
+            self._interrupt(line.job)
 
-    def _spawn(self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes], log: bytes) -> None:
+    def _hear(self, line: Line) -> None:
+        try:
+            said = line.connection.recv(1 << 16)
+        except OSError:
+            said = b""
+        if not said:
+            self._drop(line)
+        while said:
+            if said[:1] != END:
+                said = self._take(line, said)
+            else:  # a script that has just ended may still be asked to
+                said = said[1:]
+                if line.job is not None:
+                    self._interrupt(line.job)
+
+    def _take(self, line: Line, said: bytes) -> bytes:
+        """Takes a request whose beginning was heard; returns what was said behind it."""
+        try:
+            said += receive(line.connection, max(0, REQUEST.size - len(said)))
+            _, size, *limits = REQUEST.unpack_from(said)
+            whole = REQUEST.size + size
+            said += receive(line.connection, max(0, whole - len(said)))
+        except EOFError:
+            self._drop(line)
+            return b""
+        line.job = Job(line, said[REQUEST.size : whole], *limits)
+        self.waiting.append(line.job)
+        return said[whole:]
+
+    def _start(self) -> None:
+        """Starts what waits, as far as there is room."""
+        while self.waiting and len(self.jobs) < self.waiting[0].at_once:
+            job = self.waiting.pop(0)
+            try:
+                self._spawn(job, *marshal.loads(job.body))
+            except OSError as error:
+                name = None if error.filename is None else os.fsdecode(error.filename)
+                refusal = marshal.dumps((error.strerror or str(error), name))
+                self._tell(job, REFUSED.pack(b"r", len(refusal)) + refusal.ljust(SHORTEST, b"\0"), is_last=True)
+            else:
+                job.deadline = job.started + job.timeout
+                self.running[job.pid] = self.jobs[job.line.connection.fileno()] = job
+                self._tell(job, STARTED.pack(b"s", job.pid))
+
+    def _spawn(self, job: Job, argv: list[bytes], cwd: bytes, env: dict[bytes, bytes] | None, log: bytes) -> None:
+        if env is not None:
+            job.line.env = env
         os.chdir(cwd)
         job.mark = self._mark(argv, cwd)
-        env[_MARK.encode()] = job.mark.encode()
+        job.line.env[_MARK.encode()] = job.mark.encode()
         opened = [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)]
         try:
             argv = [self._short(argument, opened) for argument in argv]
             for descriptor in opened[1:]:
                 os.set_inheritable(descriptor, True)
             job.started = time.monotonic()
-            job.pid = spawn(argv, env, opened[0])
+            job.pid = spawn(argv, job.line.env, opened[0])
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -195,17 +262,12 @@ class Guardian:
         opened.append(unlinked_file(argument))
         return b". /dev/fd/%d" % opened[-1]
 
-    def _hear(self, job: Job) -> None:
-        try:
-            said = job.connection.recv(1)
-        except OSError:
-            said = b""
-        if not said:
-            job.abandoned = True
-            self.poll.unregister(job.connection.fileno())
-        self._interrupt(job)
-
     def _interrupt(self, job: Job) -> None:
+        if job in self.waiting:
+            self.waiting.remove(job)
+            ended = ENDED.pack(END, 0, False, True, 0.0, 0)
+            self._tell(job, STARTED.pack(b"s", 0) + ended, is_last=True)
+            return
         if job.end is None:
             job.interrupted = True
         self._ask(job)
@@ -266,7 +328,7 @@ class Guardian:
     def _left(self, job: Job) -> list[int]:
         """Lists what there is of a script; a group's members elsewhere than on Linux are not listed."""
         roots = [] if job.end is not None else [job.pid]
-        roots += [child for child in children(os.getpid()) if child not in self.running and self._owns(job, child)]
+        roots += [child for child in self.children.now() if child not in self.running and self._owns(job, child)]
         return [pid for root in roots for pid in (root, *descendants(root))]
 
     def _owns(self, job: Job, orphan: int) -> bool:
@@ -284,13 +346,46 @@ class Guardian:
 
     def _answer(self, job: Job) -> None:
         status, seconds, peak = job.end or (SIGKILL, time.monotonic() - job.started, 0)
-        code = os.waitstatus_to_exitcode(status)
-        answer(job.connection, ("ended", code, job.timed_out, job.interrupted, seconds, peak))
         self.running.pop(job.pid, None)
-        del self.jobs[job.connection.fileno()]
-        if not job.abandoned:
-            self.poll.unregister(job.connection.fileno())
-        job.connection.close()
+        del self.jobs[job.line.connection.fileno()]
+        code = os.waitstatus_to_exitcode(status)
+        self._tell(job, ENDED.pack(END, code, job.timed_out, job.interrupted, seconds, peak), is_last=True)
+
+    def _tell(self, job: Job, said: bytes, *, is_last: bool = False) -> None:
+        """Tells the manager something of a script, if it still listens; after the last, its line is free."""
+        line = job.line
+        if is_last:
+            line.job = None
+        try:
+            if is_last and self.leaving:  # before the answer, so that nothing can be sent that is not heard
+                line.connection.shutdown(socket.SHUT_RD)
+            line.connection.sendall(said)
+        except OSError:
+            pass
+        if is_last and line.connection.fileno() not in self.lines:
+            line.connection.close()
+        elif is_last and self.leaving:
+            self._drop(line)
+
+
+class OwnChildren:
+    """Lists this process's children: at two calls of the kernel, where it has a file of them that can stay open."""
+
+    def __init__(self) -> None:
+        self.this = os.getpid()
+        try:
+            self.file = os.open(f"/proc/{self.this}/task/{self.this}/children", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.file = -1
+
+    def now(self) -> list[int]:
+        """Lists them, zombies among them."""
+        if self.file < 0:
+            return list(children(self.this))
+        found = b""
+        while more := os.pread(self.file, 1 << 16, len(found)):
+            found += more
+        return [int(pid) for pid in found.split()]
 
 
 def spawn(argv: list[bytes], env: dict[bytes, bytes], log: int) -> int:
@@ -357,15 +452,6 @@ def receive_descriptors(connection: socket.socket, most: int) -> list[int]:
     if not said:
         raise EOFError
     return found
-
-
-def answer(connection: socket.socket, said: tuple[str | int | float | None, ...]) -> None:
-    """Tells the manager something, if it still listens."""
-    data = marshal.dumps(said)
-    try:
-        connection.sendall(struct.pack("=I", len(data)) + data)
-    except OSError:
-        return
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ from dagger.core.graph import Slot
 from dagger.core.jobs import Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.places import Places
-from dagger.core.pool import Done, Shells, WorkerLost, Workers
+from dagger.core.pool import Done, Shells, WorkerLost, Workers, cores
 from dagger.core.report import Failure
+from dagger.core.script_logs import ScriptLogs
 from dagger.core.storing import Storer
 from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain
 from dagger.core.time_limit import was_reached
@@ -68,6 +69,7 @@ class Launcher:
         self._bodies: dict[object, bytes] = {}
         self._sources: dict[AbstractDatum, Output] = {}
         self._logs_elsewhere: set[AbstractTask] = set()
+        self._script_logs = ScriptLogs()
 
     def prepare(self, slot: Slot) -> Work:
         """Return what launches a slot's task.
@@ -91,6 +93,10 @@ class Launcher:
         for work, done in works:
             if not isinstance(work, Job):
                 work(done)
+
+    def end(self) -> None:
+        """Tidy up, once nothing runs any more."""
+        self._script_logs.end()
 
     def way(self, slot: Slot) -> str:
         """Tell which way a task goes, empty where it must not be sent while all workers are busy."""
@@ -193,26 +199,29 @@ class Launcher:
             from dagger.core.scripts import shell_argv
 
             started = time.time()
+            printed = self._script_logs.take(log)
             try:
-                with self.shells.turn:
-                    end = runner.run(
-                        shell_argv(text),
-                        cwd=self.places.root,
-                        env=os.environ,
-                        log_path=log,
-                        timeout=task.timeout,
-                        token=task.identifier,
-                    )
-                said = read_tail(log)
-                if end.exit_code != 0:
-                    failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
-                    failure = with_room(failure, self.places.root, log)
-                    return Outcome(failure=failure, started=started, seconds=end.seconds, log=said)
-                stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
+                end = runner.run(
+                    shell_argv(text),
+                    cwd=self.places.root,
+                    env=os.environ,
+                    log_path=printed,
+                    timeout=task.timeout,
+                    token=task.identifier,
+                    at_once=self.workers.jobs or cores(),
+                )
+                said = read_tail(printed) if _holds_something(printed) else ""
+                if end.exit_code == 0:
+                    stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
+                    self._script_logs.give_back(printed)
+                    return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
+                failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
+                outcome = Outcome(failure=failure, seconds=end.seconds, log=said)
             except Exception as error:
-                return Outcome(failure=with_room(failure_of(error), self.places.root, log), started=started)
-            _forget(log)
-            return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
+                outcome = Outcome(failure=failure_of(error))
+            self._script_logs.keep(printed, log)
+            assert outcome.failure is not None
+            return outcome._replace(failure=with_room(outcome.failure, self.places.root, log), started=started)
 
         return lambda done: self.shells.submit(run, done)
 
@@ -321,6 +330,13 @@ def _peak_of_children() -> str:
 
     peak = getrusage(RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return f"at a peak memory of at most {peak / 2**20:.0f} MiB"
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
 
 
 def _forget(path: str) -> None:

@@ -1,9 +1,9 @@
 """Running scripts: the manager's side of the guardian.
 
 `ScriptTask` renders its text (`dagger.core.script_text`), the engine calls `ScriptRunner.run` from one
-of its threads, and a guardian process (`dagger.core.guardian`) starts the shell. Each call has a socket
-of its own to the guardian, so that there is no reader thread and nobody sorts answers: a call waits for
-its own, and the socket's early end says that the guardian is gone.
+of its threads, and a guardian process (`dagger.core.guardian`) starts the shell. Each call has a line of
+its own to the guardian, so that there is no reader thread and nobody sorts answers: a call waits for its
+own, and the line's early end says that the guardian is gone. A line that is free again serves the next call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.core.process_groups import GRACE, SIGKILL, end_group
 from dagger.errors import DaggerError, TaskError
@@ -28,7 +28,11 @@ from dagger.errors import DaggerError, TaskError
 if TYPE_CHECKING:
     from subprocess import Popen
 
-_HEADER = struct.Struct("=Idd")  # as in the guardian, which imports nothing of the package
+# As in the guardian, which imports nothing of the package.
+_REQUEST = struct.Struct("=cIddi")
+_STARTED = struct.Struct("=ci")
+_ENDED = struct.Struct("=ci??dq")
+_REFUSED = struct.Struct("=ci")
 _GUARDIAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guardian.py")
 
 
@@ -86,6 +90,37 @@ def shell_argv(text: str) -> list[str]:
     return [*_shell(), "-c", text]
 
 
+_NEVER_STARTED = ScriptEnd(None, None, timed_out=False, interrupted=True, seconds=0.0, max_rss=0)
+_NO_LIMIT = 2**31 - 1
+
+
+class _Line:
+    """A socket to the guardian, and what surroundings it was told last."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.env: dict[bytes, bytes] = {}
+
+    def ask_for(self, request: _Request) -> None:
+        """Sends a request, without the surroundings where they are the former ones."""
+        env = None if request.env == self.env else request.env
+        self.env = request.env
+        body = marshal.dumps((request.argv, request.cwd, env, request.log))
+        self.connection.sendall(_REQUEST.pack(b"s", len(body), request.timeout, request.grace, request.at_once) + body)
+
+
+class _Request(NamedTuple):
+    """What the guardian is asked for."""
+
+    argv: list[bytes]
+    cwd: bytes
+    env: dict[bytes, bytes]
+    log: bytes
+    timeout: float
+    grace: float
+    at_once: int
+
+
 class ScriptRunner:
     """Runs scripts under a guardian; safe to call from several threads at once.
 
@@ -104,7 +139,8 @@ class ScriptRunner:
         self._changed = threading.Condition()
         self._control: socket.socket | None = None
         self._guardian: Popen[bytes] | None = None
-        self._calls: dict[socket.socket, Hashable] = {}
+        self._calls: dict[_Line, Hashable] = {}
+        self._free: list[_Line] = []
         self._ended = False
         _runners.add(self)
 
@@ -118,6 +154,7 @@ class ScriptRunner:
         timeout: float | None = None,
         on_start: Callable[[int], None] | None = None,
         token: Hashable = None,
+        at_once: int | None = None,
     ) -> ScriptEnd:
         """Runs a command to its end, and ends what it left running.
 
@@ -129,6 +166,7 @@ class ScriptRunner:
             timeout: Seconds after which it is ended; None for no limit.
             on_start: Called with its process id, which is its group's and session's too.
             token: What `interrupt` knows it by.
+            at_once: It waits until fewer than so many run; None not to wait.
 
         Returns:
             How it ended. After `end_all`, nothing starts and it counts as interrupted.
@@ -136,24 +174,34 @@ class ScriptRunner:
         Raises:
             TaskError: It could not be started, or its guardian was killed.
         """
-        request = marshal.dumps(
-            (
-                [os.fsencode(argument) for argument in argv],
-                os.fsencode(os.path.abspath(cwd)),
-                _encoded(env),
-                os.fsencode(os.path.abspath(log_path)),
-            )
+        request = _Request(
+            [os.fsencode(argument) for argument in argv],
+            os.fsencode(os.path.abspath(cwd)),
+            _encoded(env),
+            os.fsencode(os.path.abspath(log_path)),
+            inf if timeout is None else timeout,
+            self._grace,
+            _NO_LIMIT if at_once is None else at_once,
         )
-        connection = self._open(token, request, inf if timeout is None else timeout)
-        if connection is None:
-            return ScriptEnd(None, None, False, True, 0.0, 0)
+        line = self._open(token, request)
+        if line is None:
+            return _NEVER_STARTED
+        is_free = False
         try:
-            return self._wait(connection, argv, on_start)
+            end = _await_answer(line.connection, argv[0], on_start)
+            is_free = True
+        except TaskError as error:
+            is_free = not isinstance(error, _GuardianLostError)
+            raise
         finally:
             with self._changed:
-                self._calls.pop(connection, None)
+                del self._calls[line]
+                if is_free and not self._ended:
+                    self._free.append(line)
+                else:
+                    line.connection.close()
                 self._changed.notify_all()
-            connection.close()
+        return end
 
     def interrupt(self, token: Hashable) -> None:
         """Asks the scripts that run under this token to end; their `run` returns when they have."""
@@ -176,38 +224,51 @@ class ScriptRunner:
         with self._changed:
             guardian, control = self._guardian, self._control
             self._guardian = self._control = None
+            self._drop_free()
         if control is not None:
             control.close()
         if guardian is not None:
             _await_end(guardian, self._grace + 10)
 
-    def _ask(self, connections: list[socket.socket]) -> None:
-        for connection in connections:
+    def _ask(self, lines: list[_Line]) -> None:
+        for line in lines:
             with suppress(OSError):
-                connection.send(b"e")
+                line.connection.send(b"e")
 
-    def _open(self, token: Hashable, request: bytes, timeout: float) -> socket.socket | None:
-        """Opens a call's own socket and sends its request; None once `end_all` was called.
+    def _open(self, token: Hashable, request: _Request) -> _Line | None:
+        """Takes a free line or opens one, and sends a request; None once `end_all` was called.
 
         All under the lock: a byte from `interrupt` must not come into the middle of a request.
         """
-        ours, theirs = socket.socketpair()
         with self._changed:
-            with theirs:
-                if self._ended:
-                    ours.close()
-                    return None
-                self._send(theirs)
-            self._calls[ours] = token
-            header = _HEADER.pack(len(request), timeout, self._grace)
-            with suppress(BrokenPipeError, ConnectionResetError):  # the missing answer will tell
-                ours.sendall(header)
-                ours.sendall(request)
-        return ours
+            if self._ended:
+                return None
+            line = self._asked(request)
+            self._calls[line] = token
+        return line
+
+    def _asked(self, request: _Request) -> _Line:
+        """Returns the line that the request was sent on; a guardian found dead is replaced, once."""
+        if self._free:
+            line = self._free.pop()
+            try:
+                line.ask_for(request)
+            except (BrokenPipeError, ConnectionResetError):
+                line.connection.close()
+                self._forget()
+            else:
+                return line
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._send(theirs)
+        line = _Line(ours)
+        with suppress(BrokenPipeError, ConnectionResetError):  # the missing answer will tell
+            line.ask_for(request)
+        return line
 
     def _send(self, theirs: socket.socket) -> None:
-        """Hands the guardian its end of a call's socket; starts one where there is none."""
-        for _ in range(2):  # a guardian found dead is replaced, once
+        """Hands the guardian its end of a line; starts one where there is none."""
+        for _ in range(2):
             control = self._control or self._start()
             try:
                 socket.send_fds(control, [b"s"], [theirs.fileno()])
@@ -246,43 +307,25 @@ class ScriptRunner:
 
     def _forget(self) -> None:
         """Lets go of a guardian that is gone."""
+        self._drop_free()
         if self._control is not None:
             self._control.close()
         if self._guardian is not None:
             _await_end(self._guardian, 1.0)
         self._control = self._guardian = None
 
-    def _wait(
-        self,
-        connection: socket.socket,
-        argv: Sequence[str],
-        on_start: Callable[[int], None] | None,
-    ) -> ScriptEnd:
-        pid: int | None = None
-        try:
-            pid = _pid_from(_hear(connection), argv[0])
-            if on_start is not None:
-                on_start(pid)
-            return _end_from(_hear(connection))
-        except EOFError:
-            if pid is not None:
-                end_group(pid, 0.0)
-            raise TaskError(
-                "the guardian of the scripts was killed, so that the script was ended too; run it again"
-            ) from None
-        except BaseException:
-            # An exception out of nowhere, as Ctrl-C in the main thread, leaves no script behind.
-            with suppress(OSError, EOFError):
-                connection.send(b"e")
-                while pid is not None and _hear(connection)[0] != "ended":
-                    continue
-            raise
+    def _drop_free(self) -> None:
+        for line in self._free:
+            line.connection.close()
+        self._free.clear()
 
     def _leave_to_parent(self) -> None:
         """In a forked child: closes its copies, which would keep the guardian from seeing us die."""
-        for connection in (self._control, *self._calls):
-            if connection is not None:
-                connection.close()
+        self._drop_free()
+        for line in self._calls:
+            line.connection.close()
+        if self._control is not None:
+            self._control.close()
         self.__init__(self._grace, self._held)  # type: ignore[misc]
 
 
@@ -292,49 +335,73 @@ def _encoded(env: Mapping[str, str]) -> dict[bytes, bytes]:
     return {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
 
 
-def _pid_from(said: tuple[object, ...], program: str) -> int:
-    if said[0] == "refused":
-        _, why, name = said
-        raise TaskError(f"{program} cannot be started: {why}" + (f": {name}" if name else ""))
-    pid = said[1]
-    assert isinstance(pid, int)
-    return pid
+class _GuardianLostError(TaskError):
+    """The guardian was killed while it had a script."""
 
 
-def _end_from(said: tuple[object, ...]) -> ScriptEnd:
-    _, code, timed_out, interrupted, seconds, peak = said
-    assert isinstance(code, int)
-    assert isinstance(seconds, float)
-    assert isinstance(peak, int)
+def _await_answer(connection: socket.socket, program: str, on_start: Callable[[int], None] | None) -> ScriptEnd:
+    said = bytearray()
+    try:
+        if on_start is not None:
+            _hear(connection, said, _STARTED.size)
+            if pid := _pid_from(said):
+                on_start(pid)
+        _hear(connection, said, _STARTED.size + _ENDED.size)
+        if said[:1] == b"r":
+            _, size = _REFUSED.unpack_from(said)
+            _hear(connection, said, _REFUSED.size + size)
+    except EOFError:
+        if pid := _pid_from(said):
+            end_group(pid, 0.0)
+        raise _GuardianLostError(
+            "the guardian of the scripts was killed, so that the script was ended too; run it again"
+        ) from None
+    except BaseException:
+        # An exception out of nowhere, as Ctrl-C in the main thread, leaves no script behind.
+        # The guardian closes a line that was left, once its script is gone.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1024):
+                continue
+        raise
+    if said[:1] == b"r":
+        raise _refusal(program, *marshal.loads(said[_REFUSED.size :]))
+    return _end_from(said)
+
+
+def _hear(connection: socket.socket, said: bytearray, size: int) -> None:
+    """Reads on until so many bytes were said; EOFError when the guardian went away."""
+    while len(said) < size:
+        try:
+            chunk = connection.recv(size - len(said), socket.MSG_WAITALL)
+        except ConnectionResetError:
+            chunk = b""
+        if not chunk:
+            raise EOFError
+        said += chunk
+
+
+def _pid_from(said: bytearray) -> int:
+    """Returns the process id of a script that was started, or 0."""
+    return int(_STARTED.unpack_from(said)[1]) if said[:1] == b"s" and len(said) >= _STARTED.size else 0
+
+
+def _end_from(said: bytearray) -> ScriptEnd:
+    _, code, timed_out, interrupted, seconds, peak = _ENDED.unpack_from(said, _STARTED.size)
+    if not _pid_from(said):
+        return _NEVER_STARTED
     return ScriptEnd(
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
-        timed_out=bool(timed_out),
-        interrupted=bool(interrupted),
+        timed_out=timed_out,
+        interrupted=interrupted,
         seconds=seconds,
         max_rss=peak,
     )
 
 
-def _hear(connection: socket.socket) -> tuple[object, ...]:
-    (size,) = struct.unpack("=I", _receive(connection, 4))
-    said = marshal.loads(_receive(connection, size))
-    assert isinstance(said, tuple)
-    return said
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    """Reads exactly so many bytes; EOFError when the guardian went away."""
-    data = b""
-    while len(data) < size:
-        try:
-            chunk = connection.recv(size - len(data))
-        except ConnectionResetError:
-            chunk = b""
-        if not chunk:
-            raise EOFError
-        data += chunk
-    return data
+def _refusal(program: str, why: str, name: str | None) -> TaskError:
+    return TaskError(f"{program} cannot be started: {why}" + (f": {name}" if name else ""))
 
 
 def _await_end(guardian: Popen[bytes], seconds: float) -> None:

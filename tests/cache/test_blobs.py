@@ -19,7 +19,7 @@ import xxhash
 from hypothesis import given, settings, strategies as st
 
 from dagger.cache import streams
-from dagger.cache.blob_files import make_scratch
+from dagger.cache.blob_files import scratch_of
 from dagger.cache.blobs import BlobStore
 from dagger.cache.files import StatIndex
 from dagger.cache.records import Member
@@ -322,9 +322,9 @@ def test_full_store(store: BlobStore, tmp_path: Path, monkeypatch: pytest.Monkey
     def full(path: str) -> str:
         if path == store.directory:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return make_scratch(path)
+        return scratch_of(path)
 
-    monkeypatch.setattr("dagger.cache.blobs.make_scratch", full)
+    monkeypatch.setattr("dagger.cache.blobs.scratch_of", full)
     digest = store.put_bytes(b"spilled")
     again = BlobStore(store.directory)
     assert again.read(digest) == b"spilled"

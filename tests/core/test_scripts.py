@@ -160,6 +160,31 @@ def test_many_at_once_get_their_own_answers(run: Callable[..., ScriptEnd], tmp_p
     assert [(tmp_path / f"log{n}").read_text() for n in range(200)] == [f"{n}\n" for n in range(200)]
 
 
+def test_one_too_many_waits_for_its_turn(run: Callable[..., ScriptEnd], runner: ScriptRunner, tmp_path: Path) -> None:
+    """No more run at once than there is room for; one that is interrupted while it waits never starts."""
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(run, "touch ready; until [ -e stop ]; do sleep 0.02; done", at_once=1)
+        wait_for((tmp_path / "ready").exists)
+        second = threads.submit(run, "touch second", log_path=str(tmp_path / "2"), at_once=1, token=2, timeout=0.01)
+        third = threads.submit(run, "touch third; exit 3", log_path=str(tmp_path / "3"), at_once=1, token=3)
+        wait_for(lambda: len(runner._calls) == 3)
+        runner.interrupt(2)
+        assert second.result(10).interrupted
+        assert not third.done()
+        (tmp_path / "stop").touch()
+        assert first.result(10).exit_code == 0
+        assert third.result(10).exit_code == 3
+    assert not (tmp_path / "second").exists()
+
+
+def test_surroundings_do_not_stay_from_one_call_to_the_next(run: Callable[..., ScriptEnd], tmp_path: Path) -> None:
+    """Calls share lines to the guardian, but not what it was told of their environment."""
+    plain = {"PATH": os.environ["PATH"]}
+    for env, seen in (({**plain, "A": "1"}, "1-"), (plain, "-"), (plain, "-"), ({**plain, "B": "2"}, "-2")):
+        run('echo "${A:-}-${B:-}"', env=env)
+        assert (tmp_path / "log").read_text() == f"{seen}\n"
+
+
 def test_a_time_out_ends_the_whole_tree(run: Callable[..., ScriptEnd], tmp_path: Path) -> None:
     """What is deaf to SIGTERM gets SIGKILL."""
     started = time.monotonic()
