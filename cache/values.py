@@ -13,10 +13,11 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import pickle
 import struct
 from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NoReturn, Protocol, cast
 
 from dagger.errors import DamagedError
 
@@ -25,6 +26,7 @@ SMALLEST_BUFFER = 4096
 _ALIGNMENT = 64
 _PAIR = struct.Struct("<QQ")
 _TAIL = struct.Struct("<QQ8s")
+_NO_BUFFERS = bytes(8) + MAGIC
 
 
 class Pickler(Protocol):
@@ -46,6 +48,37 @@ PicklerFactory = Callable[..., Pickler]
 
 UnpicklerFactory = Callable[..., Unpickler]
 """Called as ``factory(file, buffers=...)``, as ``pickle.Unpickler`` is."""
+
+
+class _NotPlain(Exception):  # noqa: N818  (never leaves this module)
+    """A value has a part that is none of Python's own kinds."""
+
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles what C code knows how to pickle; it asks here about all else."""
+
+    def reducer_override(self, obj: object) -> NoReturn:  # noqa: ARG002
+        raise _NotPlain
+
+
+def dump_plain(value: object, file: BinaryIO) -> bool:
+    """Write what ``dump`` would, if it is made of numbers, text and Python's own collections alone.
+
+    Returns:
+        Whether it is; if not, part of it may be in the file.
+    """
+    if type(value) not in _PLAIN:
+        return False
+    file.write(MAGIC)
+    try:
+        _PlainPickler(file, 5).dump(value)
+    except _NotPlain:
+        return False
+    file.write(_TAIL.pack(file.tell(), 0, MAGIC))
+    return True
+
+
+_PLAIN = frozenset((int, float, str, bool, bytes, type(None), list, tuple, dict, set, frozenset))
 
 
 def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None:
@@ -90,6 +123,9 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
     """
     if isinstance(source, bytes):
         data = memoryview(source)
+        if source.endswith(_NO_BUFFERS) and data[: len(MAGIC)] == MAGIC:
+            _read_table(data)
+            return unpickler_factory(io.BytesIO(data[len(MAGIC) : -_TAIL.size])).load()
         return _load(data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end])))
     with open(source, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:

@@ -212,7 +212,7 @@ class Launcher:
             except Exception as error:
                 return Outcome(failure=with_room(failure_of(error), self.places.root, log), started=started)
             _forget(log)
-            return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
+            return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said)
 
         return lambda done: self.shells.submit(run, done)
 

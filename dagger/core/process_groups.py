@@ -67,6 +67,17 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def has_children() -> bool:
+    """Tells by one call whether this process has children at all; where that cannot be told, it may have some."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except (AttributeError, OSError):
+        return True
+    return True
+
+
 def descendants(pid: int) -> list[int]:
     """Lists all that a process started and that is still there, parents before their children.
 
