@@ -35,7 +35,7 @@ from dagger.core.process_groups import (
 )
 
 if TYPE_CHECKING:
-    from dagger.cache.locks import Lock
+    from dagger.cache.locks import FileLock
 
 _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
@@ -44,7 +44,7 @@ _NUMBER = 8
 _LONGEST_NOTE = 8192
 
 _prepared = False
-_part: Lock | None = None
+_part: FileLock | None = None
 _notes: mmap.mmap | None = None
 
 

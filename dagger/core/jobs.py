@@ -17,6 +17,7 @@ from dagger.core.report import Failure
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum
+    from dagger.core.parcels import Parcel
 
 LOG_TAIL = 8192
 LONGEST_ROUND = 0.1
@@ -32,7 +33,8 @@ class Job(NamedTuple):
 
     Attributes:
         body: The shipped `Body`; tasks of one function share it.
-        data: The inputs and outputs, bare of the graph, and converters of a person's own: `Packed` or shipped.
+        data: The inputs and outputs, bare of the graph, and converters of a person's own: `Packed` or shipped; a plain
+            task's as a `Parcel`.
         root: The project's folder, in which it runs.
         blobs: The blob store's directory.
         log: Where what it prints goes.
@@ -44,7 +46,7 @@ class Job(NamedTuple):
 
     task: str
     body: bytes
-    data: bytes
+    data: Parcel | bytes
     root: str
     blobs: str
     log: str

@@ -9,7 +9,7 @@ from dagger.core.task import FunctionTask, ScriptTask
 
 _WANTED = 0.02
 """Seconds of work that are sent at once: many times what it costs to send them, and little to lose."""
-_MOST = 10
+_MOST = 100
 _SHORT = 0.01
 _LOOKED_AT = 8
 

@@ -23,6 +23,7 @@ from dagger.core.capture import Capture
 from dagger.core.isolation import end_leftovers, no_fork_returns, note
 from dagger.core.jobs import Job, Outcome, Packed, failure_of, with_room
 from dagger.core.landing import Ground, Landing
+from dagger.core.parcels import Parcel
 from dagger.core.places import Places
 from dagger.core.project_paths import surroundings
 from dagger.core.storing import Storer
@@ -77,7 +78,7 @@ class Round:
 
 def _run(job: Job, load: Callable[[bytes], Any]) -> Outcome:
     body = load(job.body)
-    inputs, outputs, converters = pickle.loads(job.data) if isinstance(job.data, Packed) else load(job.data)
+    inputs, outputs, converters = _data(job, load)
     tracker = Tracker.of_job(job, inputs, outputs) if job.secret else None
     with converter_registry.also(converters), tracker or nullcontext(), no_fork_returns():
         returned = body(inputs, outputs)
@@ -86,6 +87,12 @@ def _run(job: Job, load: Callable[[bytes], Any]) -> Outcome:
         return Outcome(outputs=stored)
     reads = tuple([Read(*read) for read in tracker.reads])
     return Outcome(outputs=stored, reads=reads, unstable=tuple(tracker.unstable))
+
+
+def _data(job: Job, load: Callable[[bytes], Any]) -> Any:
+    if isinstance(job.data, Parcel):
+        return *job.data.unpack(job.blobs), ()
+    return pickle.loads(job.data) if isinstance(job.data, Packed) else load(job.data)
 
 
 @lru_cache(maxsize=2)
