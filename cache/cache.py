@@ -133,6 +133,11 @@ class Cache:
         return "_pending" in vars(self)
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing can be known yet, since there is no cache so far."""
+        return not self._is_open and (self._temporary or not os.path.isdir(self._layout.versioned))
+
+    @property
     def stats(self) -> StatIndex:
         """The digests of files by their stat, as of the last run."""
         if self._stats is None:

@@ -10,10 +10,10 @@ import gc
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _PATIENCE = 0.05
-_READ_AHEAD = 200
+_MOST_AT_ONCE = 200
 _LOG_ROOM = 4 << 20
 _MOST_REASONS = 10
 _FIRST_BACK_OFF = 0.1
@@ -102,6 +102,7 @@ class Engine:
         tie(slots)
         self.slots = slots
         self.cache = cache = lookup.cache
+        self._knows_nothing = cache.is_new and not options.dry_run
         self.places = places = lookup.places
         self.options = options
         self.made = made = lookup.walker.made
@@ -119,6 +120,7 @@ class Engine:
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
+        self._at_once = 1  # looked up; few at first, so that it is known early whether workers are needed
         self._pace = Pace()
         self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.way, self._pace.company)
         self._later: list[tuple[float, int, Slot]] = []
@@ -140,6 +142,8 @@ class Engine:
         clock = time.perf_counter()
         self.tell(RunStarted(len(self.slots)))
         self._to_look.extend(slot for slot in self.slots if not slot.waits)
+        if self._knows_nothing:
+            self._begin_workers(self._to_look)
         try:
             with _graph_set_aside():
                 self._loop()
@@ -164,7 +168,8 @@ class Engine:
     def _loop(self) -> None:
         while True:
             while self._to_look:
-                self._look_up([self._to_look.popleft() for _ in range(min(_READ_AHEAD, len(self._to_look)))])
+                self._look_up([self._to_look.popleft() for _ in range(min(self._at_once, len(self._to_look)))])
+                self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
             self._launch()
             if self._to_look:
                 continue
@@ -250,7 +255,13 @@ class Engine:
         if self.options.dry_run:
             self._settle(slot, out.WILL_RUN)
         elif not self._stopping:
+            self._begin_workers([slot])
             self._push(slot)
+
+    def _begin_workers(self, slots: Iterable[Slot]) -> None:
+        """Let workers come up as soon as it is known that one of these needs them; that takes longer than all else."""
+        if self._workers.controlled and any(self._launcher.in_worker(slot.task) for slot in slots):
+            self._workers.begin()
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:
@@ -599,6 +610,7 @@ def _graph_set_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _sentences(reasons: Sequence[Reason]) -> tuple[str, ...]:
+@lru_cache(maxsize=256)
+def _sentences(reasons: tuple[Reason, ...]) -> tuple[str, ...]:
     told = tuple(map(sentence, reasons[:_MOST_REASONS]))
     return (*told, f"and {len(reasons) - _MOST_REASONS} more") if len(reasons) > _MOST_REASONS else told

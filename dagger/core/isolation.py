@@ -181,6 +181,7 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
     watch_manager(path, None if presence is None else _join(presence))
     _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
     _prepared = True
+    from dagger.core import rounds  # noqa: F401  (loaded while the manager still plans, not with the first job)
 
 
 def _open_notes(path: str) -> mmap.mmap:

@@ -31,7 +31,7 @@ from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.graph import Slot
 from dagger.core.jobs import Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
-from dagger.core.parcels import Content, Parcel, is_parcelled
+from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers
 from dagger.core.report import Failure
@@ -159,7 +159,7 @@ class Launcher:
             type(task) is FunctionTask
             and not self._converters
             and not self.workers.here
-            and is_parcelled(task.inputs, task.outputs)
+            and can_be_parcelled(task.inputs, task.outputs)
         )
 
     @cached_property
@@ -169,15 +169,21 @@ class Launcher:
 
     def _parcel(self, task: AbstractTask) -> Parcel:
         shown = self.places.shown
-        inputs: list[tuple[str, str | Content]] = []
+        inputs: list[tuple[str, Item | list[Item]]] = []
         for name, datum in task.inputs.items():
-            if isinstance(datum, MemoryDatum):
-                kept = self.made.get(datum) or self._source(name, datum)
-                inputs.append((name, (kept.content, kept.inline)))
+            if isinstance(datum, DatumList):
+                items = [self._item(f"{name}[{index}]", member) for index, member in enumerate(datum.datums)]
+                inputs.append((name, items))
             else:
-                inputs.append((name, shown(datum.pointer)))
+                inputs.append((name, self._item(name, datum)))
         outputs = [(name, shown(it.pointer) if type(it) is FileDatum else None) for name, it in task.outputs.items()]
         return Parcel(tuple(inputs), tuple(outputs))
+
+    def _item(self, name: str, datum: AbstractDatum) -> Item:
+        if type(datum) is FileDatum:
+            return self.places.shown(datum.pointer)
+        kept = self.made.get(datum) or self._source(name, datum)
+        return kept.content, kept.inline
 
     def _plain_body(self, task: AbstractTask) -> bytes:
         assert isinstance(task, FunctionTask)
@@ -233,7 +239,7 @@ class Launcher:
     def _packed(self, inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Packed | bytes:
         """Return a job's data as the worker gets them; shipping is for what may hold something of a person's own."""
         converters = self._converters_of(inputs)
-        if not converters and is_parcelled(inputs, outputs):
+        if not converters and are_plain(inputs, outputs):
             return Packed(pickle.dumps((inputs, outputs, converters), protocol=5))
         from dagger.core.shipping import ship
 
@@ -351,7 +357,7 @@ class Launcher:
 
     def in_worker(self, task: AbstractTask) -> bool:
         """Tell whether a task runs in a worker process, not as a script."""
-        return not isinstance(task, ScriptTask)
+        return type(task) is FunctionTask or not isinstance(task, ScriptTask)
 
     def may_have_died(self, task: AbstractTask, losses: Iterable[WorkerLost]) -> bool:
         """Tell whether it was a task's own worker that died; where that is not known, any that had begun may be it."""

@@ -1,31 +1,31 @@
 """A plain task's data on their way to a worker: what it takes to make them anew, in Python's own types.
 
-Most tasks are functions of values and files. Their data travel as a few texts and bytes, which are made and read in a
-tenth of the time that it takes to copy and pickle the data themselves. Lists, data with anything of a person's own, and
-tasks that see more of their data than what these convert to, are pickled whole.
+Most tasks are functions of values, files and lists of them. Their data travel as a few texts and bytes, which are made
+and read in a tenth of the time that it takes to copy and pickle the data themselves. Data with anything of a person's
+own, lists that are made, and what tasks get that see more of their data than these convert to, are pickled whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from dagger.abstract import AbstractDatum, DatumState
+from dagger.abstract import AbstractDatum, DatumList, DatumState
 from dagger.core.datum import FileDatum, MemoryDatum, StoredValue
 
-Content = tuple[str, bytes | None]
-"""The digest of a stored value, and its bytes where they are small."""
+Item: TypeAlias = "str | tuple[str, bytes | None]"
+"""Where a file is; or the digest of a stored value, and its bytes where they are small."""
 
 
 class Parcel(NamedTuple):
     """The data of one job.
 
     Attributes:
-        inputs: Name to where a file is, or to the stored value.
+        inputs: Name to an item, or to the items of a list.
         outputs: Name to where a file goes, None for a value.
     """
 
-    inputs: tuple[tuple[str, str | Content], ...]
+    inputs: tuple[tuple[str, Item | list[Item]], ...]
     outputs: tuple[tuple[str, str | None], ...]
 
     def unpack(self, blobs: str) -> tuple[dict[str, AbstractDatum], dict[str, AbstractDatum]]:
@@ -38,8 +38,11 @@ class Parcel(NamedTuple):
         return inputs, {name: MemoryDatum() if path is None else _file(path) for name, path in self.outputs}
 
 
-def _input(given: str | Content, blobs: str) -> AbstractDatum:
+def _input(given: Item | list[Item], blobs: str) -> AbstractDatum:
     datum: AbstractDatum
+    if isinstance(given, list):
+        members = [_input(item, blobs) for item in given]
+        return DatumList(type(members[0]) if members else MemoryDatum, members)
     if isinstance(given, str):
         datum = _file(given)
     else:
@@ -56,11 +59,28 @@ def _file(path: str) -> FileDatum:
     return datum
 
 
-def is_parcelled(*data: Mapping[str, AbstractDatum]) -> bool:
-    """Tell whether all data are plain: nothing of them is a person's own."""
-    return all(
-        type(datum) in _PLAIN and not datum.__dict__.keys() - {"root"} for each in data for datum in each.values()
+def are_plain(*data: Mapping[str, AbstractDatum]) -> bool:
+    """Tell whether all are single data of which nothing is a person's own: neither the type nor an attribute."""
+    return all(_is_plain(datum) for each in data for datum in each.values())
+
+
+def can_be_parcelled(inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> bool:
+    """Tell whether a task's data are plain, or inputs that are lists of plain ones."""
+    return all(_is_plain(it) or _is_plain_list(it) for it in inputs.values()) and are_plain(outputs)
+
+
+def _is_plain(datum: AbstractDatum) -> bool:
+    return type(datum) in _PLAIN and not datum.__dict__.keys() - {"root"}
+
+
+def _is_plain_list(datum: AbstractDatum) -> bool:
+    return (
+        type(datum) is DatumList
+        and datum._are_known
+        and not datum.__dict__.keys() - _OF_LISTS
+        and all(type(it) is datum.datum_type and _is_plain(it) for it in datum.datums)
     )
 
 
 _PLAIN: frozenset[type] = frozenset((FileDatum, MemoryDatum))
+_OF_LISTS = frozenset(("datum_type", "datums", "_are_given", "_are_known"))

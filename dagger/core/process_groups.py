@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # By number: importing signal costs as much as all the rest of this module.
 SIGKILL = 9
 SIGTERM = 15
+SIGSTOP = 17 if sys.platform == "darwin" else 19
 SIGCONT = 19 if sys.platform == "darwin" else 18
 
 GRACE = 2.0
@@ -147,6 +148,24 @@ def end_descendants(pid: int, grace: float = GRACE, *, keep: Collection[int] = (
         return _reaped(found) if pid == os.getpid() else found
 
     return _end(left, send, grace)
+
+
+def stop_tree(pid: int) -> list[int]:
+    """Keeps a process, and all that it started, from doing anything more, such as to start others.
+
+    Returns:
+        Their ids.
+    """
+    found = [pid, *descendants(pid)]
+    send(found, SIGSTOP)
+    return found
+
+
+def kill_tree(pid: int) -> None:
+    """Makes a process end at once, with all that it started and its group, if it leads one; it is left to be reaped."""
+    send([*stop_tree(pid), *descendants(pid)], SIGKILL)
+    if pid != os.getpgrp():
+        send_group(pid, SIGKILL)
 
 
 def end_group(group: int, grace: float = GRACE) -> None:
