@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -50,6 +51,7 @@ class Holdings:
         self._file: int | None = None
         self._openings = 0
         self._is_tidy = False
+        self._mine: set[bytes] = set()
 
     def take(self, wanted: Sequence[Collection[str]]) -> list[list[Lock] | None]:
         """Take groups of names; nobody is waited for, but for the moment in which others take theirs.
@@ -81,6 +83,7 @@ class Holdings:
 
     def release(self, locks: Sequence[Lock]) -> None:
         """Let go of names; each once."""
+        self._mine.difference_update([lock.name for lock in locks])
         with contextlib.suppress(OSError):
             for place, run in _together(self._current(locks)):
                 self._write(place, bytes(_SIZE * len(run)))
@@ -114,24 +117,31 @@ class Holdings:
 
     def _take(self, file: int, wanted: Sequence[Collection[str]]) -> list[list[Lock] | None]:
         table = os.pread(file, os.fstat(file).st_size, 0)
-        held = _read(table)
+        # Mostly one run is alone, and then need not read what it holds itself.
+        held = _read(table) if self._has_others(table) else {}
         if not self._is_tidy:
             self._tidy(held)
-        there = {self._presence.id: True}
+        there: dict[bytes, bool] = {}
         taken: list[Lock] = []
         found: list[list[Lock] | None] = []
         for names in wanted:
             group = self._group(names, held, there)
             found.append(group)
             for lock in group or ():
-                held.setdefault(lock.name, []).append((-1, self._presence.id, 0))
+                self._mine.add(lock.name)
                 taken.append(lock)
-        if taken:
-            start = _room(table, len(taken))
-            for index, lock in enumerate(taken):
-                lock.place = start + index
-            self._write(start, b"".join([_ENTRY.pack(lock.name, self._presence.id, 0) for lock in taken]))
+        self._enter(taken, table)
         return found
+
+    def _enter(self, locks: Sequence[Lock], table: bytes) -> None:
+        start = _room(table, len(locks))
+        for index, lock in enumerate(locks):
+            lock.place = start + index
+        try:
+            self._write(start, b"".join([_ENTRY.pack(lock.name, self._presence.id, 0) for lock in locks]))
+        except OSError:
+            self._mine.difference_update([lock.name for lock in locks])
+            raise
 
     def _group(
         self, names: Collection[str], held: Mapping[bytes, Sequence[Entry]], there: dict[bytes, bool]
@@ -139,6 +149,8 @@ class Holdings:
         group: list[Lock] = []
         for name in names:
             lock = Lock(xxh3_128_digest(name.encode("utf-8", "surrogatepass")), self.path, self._openings)
+            if lock.name in self._mine:
+                return None
             for place, run, at in held.get(lock.name, ()):
                 if run not in there:
                     there[run] = is_there(self._folder, run)
@@ -148,6 +160,10 @@ class Holdings:
                     lock.left, lock.left_at, lock.stale = run, at, place
             group.append(lock)
         return group
+
+    def _has_others(self, table: bytes) -> bool:
+        runs = set(memoryview(table[: len(table) - len(table) % _SIZE]).cast("Q")[2 :: _SIZE // 8].tolist())
+        return bool(runs - {0, int.from_bytes(self._presence.id, sys.byteorder)})
 
     def _tidy(self, held: Mapping[bytes, Sequence[Entry]]) -> None:
         """Clear what runs held that left no trace, or launched nothing under it; each run does so once."""

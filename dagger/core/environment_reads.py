@@ -62,6 +62,7 @@ _SESSION = frozenset(
 )
 
 
+_kind: Any = type(os.environ)
 _active: EnvironmentReads | None = None
 _fronts: dict[str, Any] = {}
 """What stands in front of which method, from the first job of this process on."""
@@ -88,17 +89,16 @@ class EnvironmentReads:
     def start(self) -> None:
         """Stand in front of ``os.environ``."""
         global _active
-        _stand_in_front(type(os.environ))
+        _stand_in_front()
         _active = self
 
     def stop(self) -> None:
         """Note no more."""
         global _active
         _active = None
-        kind = type(os.environ)
-        if any(vars(kind)[name] is not front for name, front in _fronts.items()):
+        if any(vars(_kind)[name] is not front for name, front in _fronts.items()):
             for name, front in _fronts.items():  # the task has put something else there
-                setattr(kind, name, front)
+                setattr(_kind, name, front)
 
     def _walk(self, environment: Any) -> None:
         reader = self._own_reader()
@@ -140,14 +140,14 @@ class EnvironmentReads:
         return frame if frame is not None and is_own_namespace(frame.f_globals) else None
 
 
-def _stand_in_front(kind: Any) -> None:
+def _stand_in_front() -> None:
     """Wrap the methods of the environment's class, once: to do so for each job would cost more than most look-ups."""
     if not _fronts:
         wraps: dict[str, Callable[[Any], Any]]
         wraps = {"__getitem__": _reading, "__iter__": _walking, "__setitem__": _writing, "__delitem__": _writing}
-        _fronts.update({name: wrap(vars(kind)[name]) for name, wrap in wraps.items()})
+        _fronts.update({name: wrap(vars(_kind)[name]) for name, wrap in wraps.items()})
         for name, front in _fronts.items():
-            setattr(kind, name, front)
+            setattr(_kind, name, front)
 
 
 def _reading(real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -20,7 +20,7 @@ Demand = tuple[tuple[str, float], ...]
 
 _AHEAD = 2
 """How much is sent for each worker: what it runs and what it runs next, so that little is lost at once."""
-_SHORT_AHEAD = 4
+_SHORT_AHEAD = 3
 """The same, where the tasks are short."""
 
 

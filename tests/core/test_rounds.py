@@ -88,3 +88,33 @@ def task(n):
     numbers = [one.pop() for one in seen]
     assert seen == [[True, None, True, False, seen[0][4], True, True]] * 60
     assert len(set(numbers)) == 60
+
+
+def test_workers_come_up_only_where_a_function_must_run(project):
+    """They are started early, but not for what is put back or up to date, nor for scripts."""
+    project.write(
+        "pipeline.py",
+        """
+        from multiprocessing import resource_tracker
+        from dagger.core import FunctionTask, MemoryDatum, ScriptTask, WorkflowManager
+
+        def write(n, made):
+            with open(made, "w") as file:
+                file.write(str(n))
+
+        wrote = FunctionTask("write", write, {"n": MemoryDatum(pointer=1)}, {"made": "made.txt"})
+        script = "cat {made} > {copy} # SCRIPT"
+        copied = ScriptTask("copy", {"made": wrote["made"]}, {"copy": "copy.txt"}, script=script)
+        WorkflowManager(copied).run()
+        print(resource_tracker._resource_tracker._fd is not None)  # it comes before the workers
+        """,
+    )
+    assert project.run("pipeline.py").stdout == "True\n"
+    for name in ("made.txt", "copy.txt"):
+        (project.path / name).unlink()
+    assert project.run("pipeline.py").stdout == "False\n"
+    assert project.came_out("restored") == {"write", "copy"}
+    text = project.read("pipeline.py").replace("SCRIPT", "another")
+    (project.path / "pipeline.py").write_text(text)
+    assert project.run("pipeline.py").stdout == "False\n"
+    assert project.ran() == {"copy"}
