@@ -169,7 +169,7 @@ class Cache:
 
     def records(self, key: str) -> list[Record]:
         """Return the records of a key, newest first; damaged ones are passed over."""
-        return self.records_many((key,))[key]
+        return rows.read_records(self._pending.get(rows.record_key(key)), key)
 
     def records_many(self, keys: Iterable[str]) -> dict[str, list[Record]]:
         """Return the records of many keys at once; a key without any has an empty list."""

@@ -71,6 +71,9 @@ class Pending:
 
     def get(self, key: str) -> bytes | None:
         """Return a row as it will be."""
+        with self._lock:
+            if key in self._ahead and key not in self._changes:
+                return self._ahead.pop(key)
         return self.get_many((key,)).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:

@@ -51,7 +51,7 @@ UnpicklerFactory = Callable[..., Unpickler]
 
 
 class _NotPlain(Exception):  # noqa: N818  (never leaves this module)
-    """A value has a part that is none of Python's own kinds."""
+    """A value has a part that is none of Python's own kinds, or is too large."""
 
 
 class _PlainPickler(pickle.Pickler):
@@ -61,24 +61,44 @@ class _PlainPickler(pickle.Pickler):
         raise _NotPlain
 
 
-def dump_plain(value: object, file: BinaryIO) -> bool:
-    """Write what ``dump`` would, if it is made of numbers, text and Python's own collections alone.
+def dump_plain(value: object, most: int) -> bytes | None:
+    """Return what ``dump`` would write, if it is small and made of numbers, text and Python's own collections alone.
 
-    Returns:
-        Whether it is; if not, part of it may be in the file.
+    Args:
+        value: Any value.
+        most: How many bytes it may come to; None is returned for what would be more.
     """
-    if type(value) not in _PLAIN:
-        return False
-    file.write(MAGIC)
-    try:
-        _PlainPickler(file, 5).dump(value)
-    except _NotPlain:
-        return False
-    file.write(_TAIL.pack(file.tell(), 0, MAGIC))
-    return True
+    if type(value) in _ATOMS or (isinstance(value, (str, bytes)) and type(value) in _TEXTS and len(value) < most):
+        body = pickle.dumps(value, 5)
+    elif type(value) in _COLLECTIONS:
+        file = _Small(most)
+        try:
+            _PlainPickler(file, 5).dump(value)
+        except _NotPlain:
+            return None
+        body = file.getvalue()
+    else:
+        return None
+    end = len(MAGIC) + len(body)
+    return MAGIC + body + _TAIL.pack(end, 0, MAGIC) if end + _TAIL.size <= most else None
 
 
-_PLAIN = frozenset((int, float, str, bool, bytes, type(None), list, tuple, dict, set, frozenset))
+_ATOMS = frozenset((int, float, bool, type(None)))
+_TEXTS = frozenset((str, bytes))
+_COLLECTIONS = frozenset((list, tuple, dict, set, frozenset))
+
+
+class _Small(io.BytesIO):
+    """Takes so many bytes, and no more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, data: object) -> int:
+        if self.tell() + memoryview(cast(bytes, data)).nbytes > self._most:
+            raise _NotPlain
+        return super().write(cast(bytes, data))
 
 
 def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None:

@@ -24,7 +24,7 @@ from dagger.abstract import (
     converter_registry,
 )
 from dagger.cache import Cache
-from dagger.cache.digests import digest_text
+from dagger.cache.digests import digest_bytes, digest_text
 from dagger.cache.layout import make_private
 from dagger.cache.records import Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
@@ -35,7 +35,7 @@ from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers
 from dagger.core.report import Failure
-from dagger.core.storing import Storer
+from dagger.core.storing import Storer, plain_bytes
 from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain
 from dagger.core.time_limit import was_reached
 from dagger.errors import UndigestibleError
@@ -182,7 +182,12 @@ class Launcher:
     def _item(self, name: str, datum: AbstractDatum) -> Item:
         if type(datum) is FileDatum:
             return self.places.shown(datum.pointer)
-        kept = self.made.get(datum) or self._source(name, datum)
+        kept = self.made.get(datum)
+        if kept is None:
+            plain = plain_bytes(datum.pointer)
+            if plain is not None:
+                return digest_bytes(plain), plain
+            kept = self._source(name, datum)
         return kept.content, kept.inline
 
     def _plain_body(self, task: AbstractTask) -> bytes:

@@ -85,7 +85,7 @@ class Storer:
         from dagger.cache import values
         from dagger.core.value_files import pickling
 
-        inline = _plain(value)
+        inline = plain_bytes(value)
         if inline is not None:
             return Output(name, "value", digest_bytes(inline), meaning(value), len(inline), inline=inline)
         with pickling(name) as factory:
@@ -161,14 +161,13 @@ def meaning(value: object) -> str | None:
         return None
 
 
-def _plain(value: object) -> bytes | None:
+def plain_bytes(value: object) -> bytes | None:
     """Return a value's container where it is small and made of Python's own kinds, as most are."""
     from dagger.cache.values import dump_plain
 
-    small = _Small()
     try:
-        return small.getvalue() if dump_plain(value, small) else None
-    except Exception:  # too large, or what the general way is to say of it
+        return dump_plain(value, INLINE_LIMIT)
+    except Exception:  # what the general way is to say of it
         return None
 
 
