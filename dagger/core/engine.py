@@ -142,9 +142,9 @@ class Engine:
         clock = time.perf_counter()
         self.tell(RunStarted(len(self.slots)))
         self._to_look.extend(slot for slot in self.slots if not slot.waits)
-        if self._knows_nothing:
-            self._begin_workers(self._to_look)
         try:
+            if self._knows_nothing:
+                self._begin_workers(self._to_look)
             with _graph_set_aside():
                 self._loop()
         except BaseException:

@@ -75,6 +75,7 @@ class Launcher:
         self._plain_bodies: dict[object, bytes] = {}
         self._sources: dict[AbstractDatum, Output] = {}
         self._logs_elsewhere: set[AbstractTask] = set()
+        self._prepared: set[AbstractTask] = set()
         self._has_room = True
         self._looked_at = -math.inf
 
@@ -86,7 +87,7 @@ class Launcher:
         """
         task = slot.task
         log = self.log_of(task)
-        if self._clear_log(log):
+        if self._clear_log(task, log):
             self._logs_elsewhere.add(task)
             log = self.log_of(task)
         if self._is_plain(task):
@@ -120,10 +121,12 @@ class Launcher:
         name = digest_text(f"{self.places.root}\0{task.identifier}")
         return os.path.join(self._spare_logs if task in self._logs_elsewhere else self._logs, f"{name}.log")
 
-    def _clear_log(self, log: str) -> bool:
+    def _clear_log(self, task: AbstractTask, log: str) -> bool:
         """Take a former log away; tell whether the new one cannot be written."""
         try:
-            _forget(log)
+            if task in self._prepared or os.path.basename(log) in self._former_logs:
+                _forget(log)
+            self._prepared.add(task)
             now = time.monotonic()
             if now - self._looked_at > _GLANCE:
                 self._has_room = os.access(self._logs, os.W_OK) and bool(os.statvfs(self._logs).f_bavail)
@@ -136,6 +139,11 @@ class Launcher:
     def _secret(self) -> bytes:
         """What keys the digests of variables that tasks read; empty where nothing is tracked."""
         return b"" if self._undeclared == "ignore" or not self.workers.controlled else self.cache.secret
+
+    @cached_property
+    def _former_logs(self) -> frozenset[str]:
+        """What lay among the logs before this run: for most tasks there is none to take away."""
+        return frozenset(os.listdir(self._logs))
 
     @cached_property
     def _logs(self) -> str:
