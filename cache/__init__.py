@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Part as Part,
         fingerprint as fingerprint,
     )
-    from dagger.cache.locks import Lock as Lock, try_lock as try_lock
+    from dagger.cache.locks import FileLock as FileLock, try_lock as try_lock
     from dagger.cache.records import (
         Entry as Entry,
         Member as Member,
@@ -43,7 +43,7 @@ _MODULES = {
     "digests": ("Digest", "digest_bytes", "digest_value", "register_digest"),
     "files": ("StatIndex", "directory_listing_digest"),
     "fingerprints": ("Fingerprint", "Fingerprinter", "Part", "fingerprint"),
-    "locks": ("Lock", "try_lock"),
+    "locks": ("FileLock", "try_lock"),
     "records": ("Entry", "Member", "Output", "Read", "Reason", "Record"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

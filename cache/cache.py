@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
+import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
@@ -21,9 +23,8 @@ from typing import TYPE_CHECKING
 from dagger.cache import rows
 from dagger.cache.files import StatIndex
 from dagger.cache.layout import Layout
-from dagger.cache.locks import Lock, try_lock
 from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_packed, read_parts, write_parts
-from dagger.cache.presence import Presence, is_there
+from dagger.cache.presence import Presence
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
 
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
     from dagger.cache.collect import Summary
     from dagger.cache.damage import Damage
     from dagger.cache.fingerprints import Fingerprint
+    from dagger.cache.holdings import Holdings
     from dagger.cache.index import Index
     from dagger.cache.pending import Change, Pending
+
+_GLANCE = 0.1
+"""Seconds after which a run looks again whether somebody has deleted the cache."""
 
 
 class Cache:
@@ -64,6 +69,8 @@ class Cache:
         self._process = os.getpid()
         self._has_warned = False
         self._is_created = False
+        self._looked_at = -math.inf
+        self._codes: set[str] = set()
         _close_at_exit(self)
 
     @classmethod
@@ -126,6 +133,11 @@ class Cache:
         return "_pending" in vars(self)
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing can be known yet, since there is no cache so far."""
+        return not self._is_open and (self._temporary or not os.path.isdir(self._layout.versioned))
+
+    @property
     def stats(self) -> StatIndex:
         """The digests of files by their stat, as of the last run."""
         if self._stats is None:
@@ -149,31 +161,32 @@ class Cache:
                 self._secret = os.urandom(32)
         return self._secret
 
-    def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Take the lock of a name (a key, an output's path).
-
-        Returns:
-            The lock; None while it is held elsewhere, or while what a killed holder had launched goes on.
-        """
-        lock = try_lock(os.path.join(self._layout.locks, rows.short(name)), shared=shared)
-        if lock is not None and lock.left and is_there(lock):
-            lock.release()
-            return None
-        return lock
-
     def presence(self) -> Presence:
-        """Return what ties a run's processes together, for marking its locks; nothing is made yet."""
+        """Return what ties a run's processes together; nothing is made yet."""
         return Presence(self._layout.locks)
+
+    def holdings(self, presence: Presence) -> Holdings:
+        """Return what a run holds names by (keys, outputs' paths), so that no other is at the same task."""
+        from dagger.cache.holdings import Holdings
+
+        return Holdings(self._layout.locks, presence)
 
     def records(self, key: str) -> list[Record]:
         """Return the records of a key, newest first; damaged ones are passed over."""
-        return self.records_many((key,))[key]
+        return rows.read_records(self._pending.get(rows.record_key(key)), key)
 
     def records_many(self, keys: Iterable[str]) -> dict[str, list[Record]]:
         """Return the records of many keys at once; a key without any has an empty list."""
         wanted = list(keys)
         found = self._pending.get_many(rows.record_key(key) for key in wanted)
         return {key: rows.read_records(found.get(rows.record_key(key)), key) for key in wanted}
+
+    def reading_ahead(
+        self, keys: Iterable[str], root: str, tasks: Iterable[str]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Read at once what is asked for in here: the records of keys, and what tasks last did."""
+        records = map(rows.record_key, filter(None, keys))
+        return self._pending.reading_ahead([*records, *(rows.entry_key(root, task) for task in tasks)])
 
     def add(self, record: Record, fingerprint: Fingerprint | None = None) -> None:
         """File a record; its blobs are there already. It is written at most half a second later.
@@ -183,7 +196,8 @@ class Cache:
             fingerprint: What its code is made of, for explaining a later change.
         """
         self._change(rows.adding_record(record), renew=True)
-        if fingerprint is not None:
+        if fingerprint is not None and fingerprint.digest not in self._codes:
+            self._codes.add(fingerprint.digest)
             self._change(rows.adding_code(fingerprint))
 
     def parts(self, fingerprint: str) -> StoredCode | None:
@@ -304,6 +318,7 @@ class Cache:
 
     def commit(self) -> None:
         """Write the records and other rows that wait, so that other processes see them."""
+        self._begin_group()
         if self._is_open:
             self._pending.flush()
 
@@ -313,6 +328,7 @@ class Cache:
         exists = self._is_created or os.path.isdir(self._layout.versioned)
         if self._stats is not None and self._stats.changed and exists:
             self.set_memo(STATS, [self._stats.dump()], "")
+        self._begin_group()
         if self._is_open:
             self._pending.flush()
         if self._has_overflow():
@@ -384,12 +400,21 @@ class Cache:
             damage.drop(found, self._pending, self.blobs)
         return found
 
+    def _begin_group(self) -> None:
+        """Take nothing for granted that was there for the changes until now: somebody may have deleted it."""
+        self._codes.clear()
+        self._looked_at = -math.inf
+
     def _memo_path(self, kind: str, name: str = "") -> str:
         return os.path.join(self._layout.memos, f"{kind}-{rows.short(self.root)}-{rows.short(name)}")
 
     def _change(self, changes: Iterable[tuple[str, Change]], *, renew: bool = False) -> None:
         # Also when somebody has deleted it since.
-        if not self._is_created or not os.path.isdir(self._layout.versioned):
+        now = time.monotonic()
+        is_due = now - self._looked_at > _GLANCE
+        if is_due:
+            self._looked_at = now
+        if not self._is_created or (is_due and not os.path.isdir(self._layout.versioned)):
             self._is_created = True
             try:
                 self._layout.create()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
+from dagger.cache.holdings import NAME
 from dagger.cache.index import UnavailableError
 from dagger.cache.layout import Layout
 from dagger.cache.locks import remove_unused_lock
@@ -217,5 +218,6 @@ def _sweep_locks(folder: str, before: float) -> None:
     with contextlib.suppress(OSError):
         for item in os.scandir(folder):
             with contextlib.suppress(OSError):
-                if item.stat(follow_symlinks=False).st_mtime < before:
+                # What runs hold stands in a file that none of them keeps locked.
+                if item.name != NAME and item.stat(follow_symlinks=False).st_mtime < before:
                     remove_unused_lock(item.path)

@@ -1,8 +1,14 @@
-"""How diskcache is set up, and how its database is opened for reading past it."""
+"""How diskcache is set up, and how its database is read and written past it.
+
+diskcache writes row by row, with a look at each row before; here all rows of a transaction go in one statement, as the
+rows that it would have made.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -73,6 +79,32 @@ def open_store(directory: str) -> Any:
         disk_min_file_size=2**62,
         sqlite_mmap_size=0,
     )
+
+
+_SET = """
+    INSERT INTO Cache(key, raw, store_time, access_time, access_count, size, mode, value)
+    VALUES (?, 1, ?, ?, 0, 0, ?, ?)
+    ON CONFLICT(key, raw) DO UPDATE SET
+        store_time = excluded.store_time, expire_time = NULL, access_time = excluded.access_time, access_count = 0,
+        tag = NULL, size = 0, mode = excluded.mode, filename = NULL, value = excluded.value
+"""
+
+
+def set_rows(store: Any, rows: Mapping[str, bytes]) -> None:
+    """Write rows into a diskcache, all or none; one that is there already stays in its place."""
+    from diskcache.core import MODE_RAW
+
+    now = time.time()
+    name, form = store.disk.put, store.disk.store
+    values = [(name(key)[0], now, now, MODE_RAW, form(value, False)[3]) for key, value in rows.items()]
+    with store.transact():
+        store._con.executemany(_SET, values)
+
+
+def delete_rows(store: Any, keys: Iterable[str]) -> None:
+    """Remove rows from a diskcache, all or none."""
+    with store.transact():
+        store._con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys])
 
 
 def connect(database: str, *, as_it_is: bool = False) -> sqlite3.Connection:

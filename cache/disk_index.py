@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dagger.cache.database import connect, open_store
+from dagger.cache.database import connect, delete_rows, open_store, set_rows
 from dagger.cache.index import UnavailableError
 from dagger.cache.layout import make_private
 from dagger.cache.locks import wait_for_lock
@@ -104,14 +104,8 @@ class DiskIndex:
         Raises:
             UnavailableError: It cannot be written.
         """
-
-        def write() -> None:
-            with self._opened_store().transact():
-                for key, value in rows.items():
-                    self._store.set(key, value)
-
         if rows:
-            self._attempt(write)
+            self._attempt(lambda: set_rows(self._opened_store(), rows))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove rows.
@@ -120,14 +114,8 @@ class DiskIndex:
             UnavailableError: It cannot be written.
         """
         wanted = list(keys)
-
-        def write() -> None:
-            with self._opened_store().transact():
-                for key in wanted:
-                    self._store.delete(key)
-
         if wanted and os.path.exists(self._database):
-            self._attempt(write)
+            self._attempt(lambda: delete_rows(self._opened_store(), wanted))
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:

@@ -1,21 +1,17 @@
 """Advisory locks on files: tried, never waited for.
 
-The engine holds one for a task's key and one for each of its outputs. The kernel drops a lock with
-its last holder: there are no stale locks, and no command to remove them. What runs a task may outlive
-whoever holds the task's locks, so these bear a mark meanwhile: see ``presence``.
+The kernel drops a lock with its last holder: there are no stale locks, and no command to remove them. A run has
+one on a file of its own (``presence``); what it holds for its tasks stands in a file of all (``holdings``).
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
-import resource
 from types import TracebackType
 
-_LONGEST_MARK = 100
-_UNSUPPORTED = {
+UNSUPPORTED = {
     errno.ENOLCK,
     errno.ENOSYS,
     errno.EOPNOTSUPP,
@@ -29,8 +25,8 @@ _UNSUPPORTED = {
 }
 
 
-class Lock:
-    """A lock, held until ``release``, or until every process with its descriptor is gone.
+class FileLock:
+    """A locked file, until ``release``, or until every process with its descriptor is gone.
 
     A child gets the descriptor by exec (``pass_fds``); one that is merely forked lets go of it.
 
@@ -38,17 +34,12 @@ class Lock:
         path: The locked file.
         guarded: False where the file system offers no locks, or cannot be written: then there is
             nothing to hold, and the work goes on.
-        left: The mark of a former holder that did not come to release it, or empty.
-        left_at: When that was written, in ns.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
         self.guarded = descriptor is not None
-        self.left = b""
-        self.left_at = 0
         self._descriptor = descriptor
-        self._is_marked = False
         if descriptor is not None:
             _held.add(self)
 
@@ -57,25 +48,13 @@ class Lock:
         return self._descriptor
 
     def release(self) -> None:
-        """Let go, and take away the mark; twice is harmless. A child that inherited the descriptor keeps the lock."""
+        """Let go; twice is harmless. A child that inherited the descriptor keeps the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             _held.discard(self)
-            if self._is_marked:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
-    def mark(self, text: bytes) -> None:
-        """Write a text into the file, to be found by the next holder if this one cannot release the lock."""
-        if self._descriptor is not None:
-            self._is_marked = True
-            with contextlib.suppress(OSError):  # as on a full disk; then the mark is missing, and nothing else
-                if self.left:
-                    os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, text, 0)
-
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> FileLock:
         return self
 
     def __exit__(
@@ -87,12 +66,32 @@ class Lock:
         self.release()
 
 
-_held: set[Lock] = set()
+class Lock:
+    """A name that a run holds: an entry of ``holdings``.
+
+    Attributes:
+        name: The digest of the name.
+        path: The file that the entry is in.
+        opening: Which opening of that file, since somebody may have deleted it meanwhile.
+        place: The entry's number.
+        left: The name of a run that launched something under this name and was killed, or empty.
+        left_at: When that was, in ns.
+        stale: The entry that says so.
+    """
+
+    __slots__ = ("left", "left_at", "name", "opening", "path", "place", "stale")
+
+    def __init__(self, name: bytes, path: str, opening: int) -> None:
+        self.name = name
+        self.path = path
+        self.opening = opening
+        self.place = 0
+        self.left = b""
+        self.left_at = 0
+        self.stale = -1
 
 
-def are_many() -> bool:
-    """Tell whether this process holds so many that it should not take more: each is an open file, of its limit."""
-    return len(_held) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3 > 0
+_held: set[FileLock] = set()
 
 
 def _let_go_in_child() -> None:
@@ -107,7 +106,7 @@ def _let_go_in_child() -> None:
 os.register_at_fork(after_in_child=_let_go_in_child)
 
 
-def try_lock(path: str, *, shared: bool = False) -> Lock | None:
+def try_lock(path: str, *, shared: bool = False) -> FileLock | None:
     """Take the lock on ``path`` if nobody holds it; the file and its folder are made when missing.
 
     Args:
@@ -120,7 +119,7 @@ def try_lock(path: str, *, shared: bool = False) -> Lock | None:
     return _lock(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
-def wait_for_lock(path: str) -> Lock:
+def wait_for_lock(path: str) -> FileLock:
     """Take the lock on ``path``, waiting for whoever holds it; only for work of milliseconds."""
     lock = _lock(path, fcntl.LOCK_EX)
     assert lock is not None
@@ -136,13 +135,13 @@ def remove_unused_lock(path: str) -> bool:
     return True
 
 
-def _lock(path: str, operation: int) -> Lock | None:
+def _lock(path: str, operation: int) -> FileLock | None:
     while True:
         try:
-            descriptor = _open(path)
+            descriptor = open_lock(path)
         except OSError as error:
-            if error.errno in _UNSUPPORTED:
-                return Lock(path, None)
+            if error.errno in UNSUPPORTED:
+                return FileLock(path, None)
             raise
         try:
             fcntl.flock(descriptor, operation)
@@ -151,24 +150,18 @@ def _lock(path: str, operation: int) -> Lock | None:
             return None
         except OSError as error:
             os.close(descriptor)
-            if error.errno in _UNSUPPORTED:
-                return Lock(path, None)
+            if error.errno in UNSUPPORTED:
+                return FileLock(path, None)
             raise
         # Between open and flock the file may have been removed, and another be locked under its
         # name.
-        if (status := _status_if_still(path, descriptor)) is not None:
-            return _taken(path, descriptor, status)
+        if is_still(path, descriptor):
+            return FileLock(path, descriptor)
         os.close(descriptor)
 
 
-def _taken(path: str, descriptor: int, status: os.stat_result) -> Lock:
-    lock = Lock(path, descriptor)
-    if status.st_size:
-        lock.left, lock.left_at = os.pread(descriptor, _LONGEST_MARK, 0), status.st_mtime_ns
-    return lock
-
-
-def _open(path: str) -> int:
+def open_lock(path: str) -> int:
+    """Open a file that is to be locked; it and its folder are made when missing."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
@@ -179,9 +172,9 @@ def _open(path: str) -> int:
         return os.open(path, flags, 0o600)
 
 
-def _status_if_still(path: str, descriptor: int) -> os.stat_result | None:
+def is_still(path: str, descriptor: int) -> bool:
+    """Whether an open file is the one of its name."""
     try:
-        status = os.fstat(descriptor)
-        return status if os.path.samestat(os.stat(path), status) else None
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
-        return None
+        return False

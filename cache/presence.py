@@ -1,9 +1,8 @@
 """That a run is still there: one file that its manager, its workers and its scripts hold locked together.
 
-A task's locks are its manager's, and the kernel drops them when that is killed, while what it had started
-may go on for some seconds. Handing each lock to each worker would cost every task; so a run has one more
-file, on which all its processes have a shared lock, and a task's locks bear its name while the task is
-launched. Whoever comes upon such a mark waits until nobody holds that file any more.
+What a run holds for its tasks (``holdings``) counts for as long as somebody has this file locked. The kernel drops a
+manager's lock when that is killed, while what it had started may go on for some seconds: those processes have a shared
+lock too, so whoever comes upon what the run held waits until nobody has the file any more.
 
 What ends last of an orphaned run touches the file. So the next run knows from when to when an output may
 have been written by what was killed, and need not take it for a file of the user's own.
@@ -14,38 +13,40 @@ from __future__ import annotations
 import contextlib
 import os
 
-from dagger.cache.locks import Lock, try_lock
+from dagger.cache.locks import FileLock, Lock, try_lock
 
 _PREFIX = "run-"
-_LENGTH = 64
+ID_BYTES = 8
 
 
 class Presence:
-    """One run's; made with the first thing that is launched.
+    """One run's; its file is made when it first holds something.
 
     Args:
         folder: Where the locks are.
+
+    Attributes:
+        id: What stands for the run in ``holdings``.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._lock: Lock | None = None
-        self._name = _PREFIX + os.urandom(8).hex()
+        self._lock: FileLock | None = None
+        self.id = os.urandom(ID_BYTES)
 
     @property
     def path(self) -> str:
         """What workers `join`."""
-        self._hold()
-        return os.path.join(self._folder, self._name)
+        return self._hold().path
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the file system has locks."""
+        return self._hold().guarded
 
     def fileno(self) -> int | None:
         """The descriptor that a child inherits to be part of the run; None where there are no locks."""
         return self._hold().fileno()
-
-    def mark(self, lock: Lock) -> None:
-        """Note in a lock that something of this run was launched under it."""
-        if self._hold().guarded:
-            lock.mark(self._name.encode())
 
     def end(self) -> None:
         """Nothing of the run is left but its manager, which goes."""
@@ -55,20 +56,20 @@ class Presence:
                 os.unlink(lock.path)
             lock.release()
 
-    def _hold(self) -> Lock:
+    def _hold(self) -> FileLock:
         if self._lock is None:
-            self._lock = try_lock(os.path.join(self._folder, self._name), shared=True)
+            self._lock = try_lock(path_of(self._folder, self.id), shared=True)
             assert self._lock is not None  # nobody else knows the name yet
         return self._lock
 
 
-def join(path: str) -> Lock | None:
+def join(path: str) -> FileLock | None:
     """Become part of a run, until this process ends.
 
     Returns:
         The lock to keep; None where the run is over.
     """
-    return try_lock(path, shared=True) if os.path.exists(os.path.dirname(path)) else Lock(path, None)
+    return try_lock(path, shared=True) if os.path.exists(os.path.dirname(path)) else FileLock(path, None)
 
 
 def leave(descriptor: int | None) -> None:
@@ -78,10 +79,15 @@ def leave(descriptor: int | None) -> None:
             os.utime(descriptor)
 
 
-def is_there(lock: Lock) -> bool:
-    """Tell whether the run still goes on that left its mark in a lock."""
-    path = _path(lock)
-    if path is None or not os.path.exists(path):
+def path_of(folder: str, run: bytes) -> str:
+    """Return the file of a run."""
+    return os.path.join(folder, _PREFIX + run.hex())
+
+
+def is_there(folder: str, run: bytes) -> bool:
+    """Tell whether a run still goes on."""
+    path = path_of(folder, run)
+    if not os.path.exists(path):
         return False
     held = try_lock(path)
     if held is None:
@@ -91,16 +97,10 @@ def is_there(lock: Lock) -> bool:
 
 
 def orphaned(lock: Lock) -> tuple[int, int] | None:
-    """Return from when to when, in ns, what left its mark in a lock may have written; None where nobody did."""
-    path = _path(lock)
+    """Return from when to when, in ns, what a killed run had launched may have written; None where nothing was."""
+    if not lock.left:
+        return None
     try:
-        return None if path is None else (lock.left_at, os.stat(path).st_mtime_ns)
+        return lock.left_at, os.stat(path_of(os.path.dirname(lock.path), lock.left)).st_mtime_ns
     except OSError:
         return None
-
-
-def _path(lock: Lock) -> str | None:
-    name = lock.left.decode("ascii", "replace")
-    if not name.startswith(_PREFIX) or not name.removeprefix(_PREFIX).isalnum() or len(name) > _LENGTH:
-        return None
-    return os.path.join(os.path.dirname(lock.path), name)

@@ -8,6 +8,7 @@ anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import xxhash
@@ -79,6 +80,7 @@ def entry_key(root: str, task: str) -> str:
     return entries_prefix(root) + short(task)
 
 
+@lru_cache(maxsize=8)
 def entries_prefix(root: str) -> str:
     """Name what the entries of a root have in common."""
     return f"{ENTRY}{short(root)}:"

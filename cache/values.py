@@ -13,10 +13,11 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import pickle
 import struct
 from collections.abc import Callable, Iterable
 from pickle import PickleBuffer
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NoReturn, Protocol, cast
 
 from dagger.errors import DamagedError
 
@@ -25,6 +26,7 @@ SMALLEST_BUFFER = 4096
 _ALIGNMENT = 64
 _PAIR = struct.Struct("<QQ")
 _TAIL = struct.Struct("<QQ8s")
+_NO_BUFFERS = bytes(8) + MAGIC
 
 
 class Pickler(Protocol):
@@ -46,6 +48,57 @@ PicklerFactory = Callable[..., Pickler]
 
 UnpicklerFactory = Callable[..., Unpickler]
 """Called as ``factory(file, buffers=...)``, as ``pickle.Unpickler`` is."""
+
+
+class _NotPlain(Exception):  # noqa: N818  (never leaves this module)
+    """A value has a part that is none of Python's own kinds, or is too large."""
+
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles what C code knows how to pickle; it asks here about all else."""
+
+    def reducer_override(self, obj: object) -> NoReturn:  # noqa: ARG002
+        raise _NotPlain
+
+
+def dump_plain(value: object, most: int) -> bytes | None:
+    """Return what ``dump`` would write, if it is small and made of numbers, text and Python's own collections alone.
+
+    Args:
+        value: Any value.
+        most: How many bytes it may come to; None is returned for what would be more.
+    """
+    if type(value) in _ATOMS or (isinstance(value, (str, bytes)) and type(value) in _TEXTS and len(value) < most):
+        body = pickle.dumps(value, 5)
+    elif type(value) in _COLLECTIONS:
+        file = _Small(most)
+        try:
+            _PlainPickler(file, 5).dump(value)
+        except _NotPlain:
+            return None
+        body = file.getvalue()
+    else:
+        return None
+    end = len(MAGIC) + len(body)
+    return MAGIC + body + _TAIL.pack(end, 0, MAGIC) if end + _TAIL.size <= most else None
+
+
+_ATOMS = frozenset((int, float, bool, type(None)))
+_TEXTS = frozenset((str, bytes))
+_COLLECTIONS = frozenset((list, tuple, dict, set, frozenset))
+
+
+class _Small(io.BytesIO):
+    """Takes so many bytes, and no more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, data: object) -> int:
+        if self.tell() + memoryview(cast(bytes, data)).nbytes > self._most:
+            raise _NotPlain
+        return super().write(cast(bytes, data))
 
 
 def dump(value: object, pickler_factory: PicklerFactory, file: BinaryIO) -> None:
@@ -90,6 +143,9 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
     """
     if isinstance(source, bytes):
         data = memoryview(source)
+        if source.endswith(_NO_BUFFERS) and data[: len(MAGIC)] == MAGIC:
+            _read_table(data)
+            return unpickler_factory(io.BytesIO(data[len(MAGIC) : -_TAIL.size])).load()
         return _load(data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end])))
     with open(source, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:

@@ -6,28 +6,31 @@ must run is `Lookup`'s to say, in what order `ReadyTasks`', how `Launcher`'s; wh
 
 from __future__ import annotations
 
+import gc
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import TaskState
-from dagger.cache.locks import are_many
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
+from dagger.core.datum import MemoryDatum
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, measure, tie
+from dagger.core.holding import Holder
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome
 from dagger.core.launching import Launcher, Work
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import type_name
 from dagger.core.pace import Pace
-from dagger.core.pool import Shells, WorkerLost, Workers
+from dagger.core.pool import Done, Shells, WorkerLost, Workers
 from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
 from dagger.core.recall import Known
@@ -37,11 +40,8 @@ from dagger.errors import CacheError, DaggerError, DamagedError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from dagger.cache.locks import Lock
-
 _PATIENCE = 0.05
-_GROUP = 0.3
-_MOST_HELD = 200
+_MOST_AT_ONCE = 200
 _LOG_ROOM = 4 << 20
 _MOST_REASONS = 10
 _FIRST_BACK_OFF = 0.1
@@ -102,6 +102,7 @@ class Engine:
         tie(slots)
         self.slots = slots
         self.cache = cache = lookup.cache
+        self._knows_nothing = cache.is_new and not options.dry_run
         self.places = places = lookup.places
         self.options = options
         self.made = made = lookup.walker.made
@@ -114,12 +115,14 @@ class Engine:
         walker = lookup.walker
         self._inspector = Inspector(slots, places, walker, made)
         self._presence = cache.presence()
+        self._holder = Holder(cache.holdings(self._presence), places, lookup.workspace)
         self._workers = Workers(options.jobs, options.executor, options.executor_kwargs, self._presence)
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
+        self._at_once = 1  # looked up; few at first, so that it is known early whether workers are needed
         self._pace = Pace()
-        self._ready = ReadyTasks(options.jobs, options.supply, self._way, self._company)
+        self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.way, self._pace.company)
         self._later: list[tuple[float, int, Slot]] = []
         self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
         self._log_room = _LOG_ROOM
@@ -127,8 +130,6 @@ class Engine:
         self._stopping = False
         self._measured = False
         self._false_starts = 0
-        self._held: list[Lock] = []
-        self._commit_at = 0.0
 
     # The loop
 
@@ -142,7 +143,10 @@ class Engine:
         self.tell(RunStarted(len(self.slots)))
         self._to_look.extend(slot for slot in self.slots if not slot.waits)
         try:
-            self._loop()
+            if self._knows_nothing:
+                self._begin_workers(self._to_look)
+            with _graph_set_aside():
+                self._loop()
         except BaseException:
             self.interrupt()
             raise
@@ -151,6 +155,7 @@ class Engine:
             self._shells.end()
             self._launcher.end()
             self._commit()
+            self._holder.close()
             self._presence.end()
             self._note_uses()
             self.cache.flush()
@@ -164,7 +169,8 @@ class Engine:
     def _loop(self) -> None:
         while True:
             while self._to_look:
-                self._look_up(self._to_look.popleft())
+                self._look_up([self._to_look.popleft() for _ in range(min(self._at_once, len(self._to_look)))])
+                self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
             self._launch()
             if self._to_look:
                 continue
@@ -174,7 +180,7 @@ class Engine:
 
     def _wait(self) -> None:
         """Take what has ended; with nothing to come before, until a delayed task is due."""
-        dues = [*(when for when, _, _ in self._later[:1]), *([self._commit_at] if self._held else [])]
+        dues = [*(when for when, _, _ in self._later[:1]), *([] if self._holder.due is None else [self._holder.due])]
         patience = max(0.0, min(dues) - time.monotonic()) if dues else None
         try:
             self._end(*self._ended.get(timeout=patience))
@@ -184,15 +190,13 @@ class Engine:
             pass
         while self._later and self._later[0][0] <= time.monotonic():
             self._to_look.append(heappop(self._later)[2])
-        if self._held and self._commit_at <= time.monotonic():
+        if self._holder.due is not None and self._holder.due <= time.monotonic():
             self._commit()
 
     def _commit(self) -> None:
         """Publish the records that wait, and only then let go of what kept other managers from their tasks."""
         self.cache.commit()
-        for lock in self._held:
-            lock.release()
-        self._held.clear()
+        self._holder.release()
 
     def _note_uses(self) -> None:
         """Say which records this run has relied on, so that none of them counts as old."""
@@ -205,19 +209,31 @@ class Engine:
 
     # Looking up
 
-    def _look_up(self, slot: Slot) -> None:
-        """Settle a slot from what is known, or make it ready to be launched."""
+    def _look_up(self, slots: Sequence[Slot]) -> None:
+        """Settle slots from what is known, or make them ready to be launched."""
+        walked = [slot for slot in slots if self._walk(slot)]
+        keys = (slot.manifest.key for slot in walked if slot.manifest)
+        with self.cache.reading_ahead(keys, self.places.root, (slot.name for slot in walked)):
+            for slot in walked:
+                self._find(slot)
+
+    def _walk(self, slot: Slot) -> bool:
+        """List what a slot's task is made of; False where it is settled without that."""
         if slot.known or slot.task.state is TaskState.COMPLETE:
             self._settle(slot, out.UP_TO_DATE)
-            return
+            return False
         if any(above.report and above.report.outcome in _UNCERTAIN for above in slot.upstream):
             self._settle(slot, out.MAY_RUN)
-            return
+            return False
         try:
             slot.manifest = self._lookup.walker.walk(slot.task, self._dependency_rows(slot))
         except (OSError, CacheError) as error:
             self._fail(slot, Failure(type(error).__name__, str(error)))
-            return
+            return False
+        return True
+
+    def _find(self, slot: Slot) -> None:
+        assert slot.manifest is not None
         found = self._lookup.find(slot.task, slot.manifest, forced=slot.name in self.options.force)
         slot.seen, slot.reasons = found.seen, found.reasons
         if found.record is None:
@@ -228,7 +244,7 @@ class Engine:
         elif not found.missing:
             self._know(slot, found.record.outputs, found.record.reads)
             self._settle(slot, out.UP_TO_DATE)
-        elif not self._lock(slot):
+        elif not self._holder.take([slot]):
             self._delay(slot, _PATIENCE)
         else:
             self._restore(slot, found.record)
@@ -240,13 +256,19 @@ class Engine:
         if self.options.dry_run:
             self._settle(slot, out.WILL_RUN)
         elif not self._stopping:
+            self._begin_workers([slot])
             self._push(slot)
+
+    def _begin_workers(self, slots: Iterable[Slot]) -> None:
+        """Let workers come up as soon as it is known that one of these needs them; that takes longer than all else."""
+        if self._workers.controlled and any(self._launcher.in_worker(slot.task) for slot in slots):
+            self._workers.begin()
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:
             self._lookup.restore(slot.task, record)
         except DamagedError:
-            self._unlock(slot)
+            self._holder.let_go(slot)
             self._lookup.give_up(record)
             self._to_look.append(slot)
             return
@@ -294,61 +316,53 @@ class Engine:
             slots = self._ready.take()
             if not slots:
                 return
-            launched = []
-            for slot in slots:
-                work = self._start(slot)
-                if work is None:
-                    self._ready.give_back(slot)
-                else:
-                    launched.append((work, partial(self._hear, slot)))
-            self._launcher.launch(launched)
-
-    def _way(self, slot: Slot) -> str:
-        return "" if are_many() else self._launcher.way(slot)
-
-    def _company(self, slot: Slot) -> int:
-        return 0 if are_many() else self._pace.company(slot)
+            self._launcher.launch(self._start(slots))
 
     def _hear(self, slot: Slot, result: Outcome | BaseException | None) -> None:
         """Take note of an end, in whatever thread."""
         self._ended.put((slot, result))
 
-    def _start(self, slot: Slot) -> Work | None:
-        """Prepare a slot to be launched, unless another manager holds it or has just filed its result."""
-        assert slot.manifest is not None
-        if not self._lock(slot):
-            self._delay(slot, _PATIENCE)
-            return None
-        if not slot.attempt and self._lookup.published(slot.manifest, slot.seen):
-            self._unlock(slot)
-            self._to_look.append(slot)
-            return None
+    def _start(self, slots: Sequence[Slot]) -> list[tuple[Work, Done]]:
+        """Prepare slots to be launched, but for what another manager holds or has just filed."""
+        held = self._holder.take(slots)
+        for slot in slots:
+            if slot.locks is None:
+                self._delay(slot, _PATIENCE)
+        works = {slot: work for slot in self._unpublished(held) if (work := self._prepare(slot)) is not None}
+        for slot in slots:
+            if slot not in works:
+                self._ready.give_back(slot)
+        # Behind the clearing: what lies under an output's name from here on is the task's.
+        self._holder.mark(works)
+        for slot in works:
+            slot.attempt += 1
+            slot.task.update_state(TaskState.RUNNING)
+            self.tell(TaskStarted(slot.name, _sentences(slot.reasons), slot.attempt))
+        return [(work, partial(self._hear, slot)) for slot, work in works.items()]
+
+    def _unpublished(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Look the others up once more: another manager has filed their records since."""
+        seen = {slot: slot.seen for slot in slots if not slot.attempt and slot.seen is not None}
+        records = self.cache.records_many(slot.manifest.key for slot in seen if slot.manifest)
+        left = []
+        for slot in slots:
+            assert slot.manifest is not None
+            if slot in seen and any(it.started not in seen[slot] for it in records[slot.manifest.key]):
+                self._holder.let_go(slot)
+                self._to_look.append(slot)
+            else:
+                left.append(slot)
+        return left
+
+    def _prepare(self, slot: Slot) -> Work | None:
         try:
             for datum in slot.task.outputs.values():
-                self._workspace.clear(datum)
-            work = self._launcher.prepare(slot)
+                if type(datum) is not MemoryDatum:
+                    self._workspace.clear(datum)
+            return self._launcher.prepare(slot)
         except (OSError, DaggerError) as error:
             self._fail(slot, Failure(type(error).__name__, str(error)))
             return None
-        # Behind the clearing: what lies under an output's name from here on is the task's.
-        for lock in slot.locks or ():
-            self._presence.mark(lock)
-        slot.attempt += 1
-        slot.task.update_state(TaskState.RUNNING)
-        self.tell(TaskStarted(slot.name, _sentences(slot.reasons), slot.attempt))
-        return work
-
-    def _lock(self, slot: Slot) -> bool:
-        """Hold the slot's key and output paths; False where another manager has one of them."""
-        assert slot.manifest is not None
-        if slot.locks is None:
-            slot.locks = self._lookup.lock(slot.task, slot.manifest)
-        return slot.locks is not None
-
-    def _unlock(self, slot: Slot) -> None:
-        for lock in slot.locks or ():
-            lock.release()
-        slot.locks = None
 
     # Ending
 
@@ -388,24 +402,18 @@ class Engine:
         changed = self._inspector.changed(slot, outcome)
         if changed:
             self._note_of(slot, f"ran while {', '.join(changed)} changed; its result is kept but not cached")
-        self._lookup.take(slot.task, outcome.outputs)
         for datum, output in zip(slot.task.outputs.values(), outcome.outputs, strict=True):
-            self._workspace.journal(datum, output)
+            if type(datum) is not MemoryDatum:
+                self._workspace.journal(datum, output)
         if manifest.key and slot.task.cache and not changed:
             self.cache.add(self._record(slot, outcome), manifest.code)
             self._know(slot, outcome.outputs, outcome.reads)
-            self._hold(slot)
+            if self._holder.keep(slot):
+                self._commit()
+        else:
+            self._lookup.take(slot.task, outcome.outputs)
         self._remember(slot, out.RAN)
         self._settle(slot, out.RAN, outcome)
-
-    def _hold(self, slot: Slot) -> None:
-        """Keep a slot's locks until its record is there for others to find."""
-        if not self._held:
-            self._commit_at = time.monotonic() + _GROUP
-        self._held += slot.locks or ()
-        slot.locks = None
-        if len(self._held) > _MOST_HELD or are_many():
-            self._commit()
 
     def _record(self, slot: Slot, outcome: Outcome) -> Record:
         manifest = slot.manifest
@@ -454,7 +462,7 @@ class Engine:
         for datum in slot.task.outputs.values():
             self._workspace.discard(datum)
         slot.attempt -= 1
-        self._unlock(slot)
+        self._holder.let_go(slot)
         slot.task.update_state(TaskState.WAITING)
 
     def _heal(self, slot: Slot) -> bool:
@@ -493,7 +501,7 @@ class Engine:
             return
         pause = min(_FIRST_BACK_OFF * 2 ** (slot.attempt - 1), _LONGEST_BACK_OFF)
         self._note_of(slot, f"failed ({failure.message}); trying again in {pause:g} s")
-        self._unlock(slot)
+        self._holder.let_go(slot)
         slot.task.fail()
         slot.task.update_state(TaskState.WAITING)
         self._delay(slot, pause)
@@ -549,7 +557,7 @@ class Engine:
         if self._log_room < 0 and told.failure is None:
             slot.report = told._replace(log="")
         self.report.tasks.append(slot.report)
-        self._unlock(slot)
+        self._holder.let_go(slot)
         if slot.known:  # which is all that anybody asks for from here on
             slot.manifest, slot.reasons, slot.seen = None, (), None
         if outcome in _GOOD:
@@ -593,6 +601,20 @@ class Engine:
             self.tell(Noted(task, message))
 
 
-def _sentences(reasons: Sequence[Reason]) -> tuple[str, ...]:
+@contextmanager
+def _graph_set_aside() -> Iterator[None]:
+    """Keep the collector of cycles from what lives as long as the run: it would look at every task again and again."""
+    if gc.get_freeze_count():  # somebody has done so, and means it to last
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@lru_cache(maxsize=256)
+def _sentences(reasons: tuple[Reason, ...]) -> tuple[str, ...]:
     told = tuple(map(sentence, reasons[:_MOST_REASONS]))
     return (*told, f"and {len(reasons) - _MOST_REASONS} more") if len(reasons) > _MOST_REASONS else told

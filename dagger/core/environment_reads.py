@@ -62,8 +62,14 @@ _SESSION = frozenset(
 )
 
 
+_kind: Any = type(os.environ)
+_active: EnvironmentReads | None = None
+_fronts: dict[str, Any] = {}
+"""What stands in front of which method, from the first job of this process on."""
+
+
 class EnvironmentReads:
-    """Notes variables while it is started.
+    """Notes variables while it is started; one at a time.
 
     Args:
         digest: Returns the digest of a variable's value, None for one that is not set.
@@ -78,56 +84,33 @@ class EnvironmentReads:
         self._digest = digest
         self._counts = counts
         self._set: set[str] = set()
-        self._real: dict[str, Any] = {}
         self._walker: tuple[int, int] = (0, 0)
 
     def start(self) -> None:
         """Stand in front of ``os.environ``."""
-        kind: Any = type(os.environ)
-        names = ("__getitem__", "__iter__", "__setitem__", "__delitem__")
-        self._real = {name: vars(kind)[name] for name in names}
-        kind.__getitem__ = self._reading(self._real["__getitem__"])
-        kind.__iter__ = self._walking(self._real["__iter__"])
-        kind.__setitem__ = self._writing(self._real["__setitem__"])
-        kind.__delitem__ = self._writing(self._real["__delitem__"])
+        global _active
+        _stand_in_front()
+        _active = self
 
     def stop(self) -> None:
-        """Step aside."""
-        kind: Any = type(os.environ)
-        for name, method in self._real.items():
-            setattr(kind, name, method)
+        """Note no more."""
+        global _active
+        _active = None
+        if any(vars(_kind)[name] is not front for name, front in _fronts.items()):
+            for name, front in _fronts.items():  # the task has put something else there
+                setattr(_kind, name, front)
 
-    def _reading(self, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def __getitem__(environment: Any, name: Any) -> Any:  # noqa: N807  (it is one)
-            try:
-                value = real(environment, name)
-            except KeyError:
-                self._note(name, None)
-                raise
-            self._note(name, value)
-            return value
+    def _walk(self, environment: Any) -> None:
+        reader = self._own_reader()
+        if reader is not None:
+            self._walker = id(reader), reader.f_lasti
+            for name, value in list(environment._data.items()):
+                if os.fsdecode(name) not in _SESSION:
+                    self._remember(os.fsdecode(name), os.fsdecode(value))
 
-        return __getitem__
-
-    def _walking(self, real: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
-        def __iter__(environment: Any) -> Iterator[Any]:  # noqa: N807
-            reader = self._own_reader()
-            if reader is not None:
-                self._walker = id(reader), reader.f_lasti
-                for name, value in list(environment._data.items()):
-                    if os.fsdecode(name) not in _SESSION:
-                        self._remember(os.fsdecode(name), os.fsdecode(value))
-            return real(environment)
-
-        return __iter__
-
-    def _writing(self, real: Callable[..., None]) -> Callable[..., None]:
-        def write(environment: Any, name: Any, *value: Any) -> None:
-            real(environment, name, *value)
-            if self._counts():
-                self._set.add(os.fsdecode(name))
-
-        return write
+    def _write(self, name: Any) -> None:
+        if self._counts():
+            self._set.add(os.fsdecode(name))
 
     def _note(self, name: Any, value: Any) -> None:
         text = os.fsdecode(name)
@@ -155,3 +138,49 @@ class EnvironmentReads:
         while frame is not None and frame.f_globals.get("__name__") in _GO_BETWEEN:
             frame = frame.f_back
         return frame if frame is not None and is_own_namespace(frame.f_globals) else None
+
+
+def _stand_in_front() -> None:
+    """Wrap the methods of the environment's class, once: to do so for each job would cost more than most look-ups."""
+    if not _fronts:
+        wraps: dict[str, Callable[[Any], Any]]
+        wraps = {"__getitem__": _reading, "__iter__": _walking, "__setitem__": _writing, "__delitem__": _writing}
+        _fronts.update({name: wrap(vars(_kind)[name]) for name, wrap in wraps.items()})
+        for name, front in _fronts.items():
+            setattr(_kind, name, front)
+
+
+def _reading(real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def __getitem__(environment: Any, name: Any) -> Any:  # noqa: N807  (it is one)
+        reads = _active
+        if reads is None:
+            return real(environment, name)
+        try:
+            value = real(environment, name)
+        except KeyError:
+            reads._note(name, None)
+            raise
+        reads._note(name, value)
+        return value
+
+    return __getitem__
+
+
+def _walking(real: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    def __iter__(environment: Any) -> Iterator[Any]:  # noqa: N807
+        reads = _active
+        if reads is not None:
+            reads._walk(environment)
+        return real(environment)
+
+    return __iter__
+
+
+def _writing(real: Callable[..., None]) -> Callable[..., None]:
+    def write(environment: Any, name: Any, *value: Any) -> None:
+        real(environment, name, *value)
+        reads = _active
+        if reads is not None:
+            reads._write(name)
+
+    return write

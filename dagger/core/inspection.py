@@ -7,7 +7,7 @@ from functools import cached_property
 
 from dagger.abstract import AbstractDatum
 from dagger.cache.records import Output, Read
-from dagger.core.datum import FileDatum
+from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.graph import Slot
 from dagger.core.jobs import Outcome
 from dagger.core.manifest import Walker, members
@@ -60,11 +60,12 @@ class Inspector:
 
     def changed(self, slot: Slot, outcome: Outcome) -> list[str]:
         """Name the sources that changed while a task ran: nobody knows what it saw of them."""
+        given = {name: it for name, it in slot.task.inputs.items() if type(it) is not MemoryDatum}
+        if not given:
+            return [*outcome.unstable]
         assert slot.manifest is not None
         before = {name: digest for kind, name, digest in slot.manifest.rows if kind == "input"}
-        places = (
-            pair for name, given in slot.task.inputs.items() for pair in members(name, given) if pair[0] in before
-        )
+        places = (pair for name, it in given.items() for pair in members(name, it) if pair[0] in before)
         return [
             *(f"input {place!r}" for place, datum in places if self._has_changed(place, datum, before[place])),
             *outcome.unstable,

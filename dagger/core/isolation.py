@@ -1,7 +1,7 @@
 """How a worker process is set apart: from the terminal, from its manager's end, and one job from the next.
 
 `prepare_worker` runs once in each worker: a process group of its own, no standard input, and a thread that watches
-the manager. `note`, `capture_output`, `no_fork_returns`, `end_leftovers` and `peak_memory` stand around each job.
+the manager. `note`, `no_fork_returns` and `end_leftovers` stand around each job, as does `capture`.
 
 A worker learns of its manager's end from a socket: the manager listens in a private folder and keeps each connection
 open, so that the kernel closes them when it is gone, however it went. A pipe would have to be inherited, which
@@ -11,7 +11,6 @@ C extension) delays the worker's own end until it lets go.
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import signal
@@ -22,13 +21,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dagger.core.process_groups import GRACE, SIGKILL, become_subreaper, end_descendants, is_running, send_group
+from dagger.core.capture import flush_all
+from dagger.core.process_groups import (
+    GRACE,
+    SIGKILL,
+    become_subreaper,
+    end_descendants,
+    has_children,
+    is_running,
+    send_group,
+)
 
 if TYPE_CHECKING:
-    from dagger.cache.locks import Lock
+    from dagger.cache.locks import FileLock
 
 _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
@@ -37,7 +44,7 @@ _NUMBER = 8
 _LONGEST_NOTE = 8192
 
 _prepared = False
-_part: Lock | None = None
+_part: FileLock | None = None
 _notes: mmap.mmap | None = None
 
 
@@ -174,6 +181,7 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
     watch_manager(path, None if presence is None else _join(presence))
     _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
     _prepared = True
+    from dagger.core import rounds  # noqa: F401  (loaded while the manager still plans, not with the first job)
 
 
 def _open_notes(path: str) -> mmap.mmap:
@@ -254,7 +262,7 @@ def end_leftovers() -> list[int]:
     Returns:
         The ids of what was ended.
     """
-    if not _prepared:
+    if not _prepared or not has_children():
         return []
     ended = end_descendants(os.getpid(), GRACE, keep=_helpers())
     _forget_fork_server(ended)
@@ -302,7 +310,7 @@ def _end_fork(error: BaseException | None) -> None:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     elif error is not None:
         sys.excepthook(type(error), error, error.__traceback__)
-    _flush(sys.stdout, sys.stderr)
+    flush_all()
     os._exit(status & 0xFF)
 
 
@@ -315,97 +323,3 @@ def note(log: str) -> None:
     name = os.fsencode(log) + b"\0"
     if _notes is not None and len(name) <= _LONGEST_NOTE:
         _notes[: len(name)] = name
-
-
-@contextmanager
-def capture_output(path: str) -> Iterator[None]:
-    """Send all that is printed in here to a file: by Python, by C code, and by child processes.
-
-    File descriptors belong to the whole process, so outside its main thread this does nothing. Where the file cannot
-    be written, what is printed is lost.
-
-    Args:
-        path: The log; one that is there is replaced.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    streams = sys.stdout, sys.stderr
-    _flush(*streams)
-    former = os.dup(1), os.dup(2)
-    log = _open_log(path)
-    for number in (1, 2):
-        os.dup2(log, number)
-    os.close(log)
-    sys.stdout, sys.stderr = mine = _stream(1), _stream(2)
-    try:
-        yield
-    finally:
-        _flush(*mine, *streams)
-        sys.stdout, sys.stderr = streams
-        for number, copy in zip((1, 2), former, strict=True):
-            os.dup2(copy, number)
-            os.close(copy)
-
-
-def _open_log(path: str) -> int:
-    # Appending, so that child processes with an offset of their own do not write over each other.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    try:
-        return os.open(path, flags, 0o600)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY)
-
-
-class _Log(io.FileIO):
-    """Loses what a full disk does not take: no task fails for want of room for its log."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError:
-            return memoryview(data).nbytes
-
-
-def _stream(number: int) -> Any:
-    raw = io.BufferedWriter(_Log(number, "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-
-
-def _flush(*streams: Any) -> None:
-    for stream in streams:
-        with suppress(Exception):  # a task may have closed it, or there never was one
-            stream.flush()
-    with suppress(Exception):
-        _c_library().fflush(None)
-
-
-@cache
-def _c_library() -> Any:
-    import ctypes
-
-    return ctypes.CDLL(None)
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process had at once since the last call, in bytes; 0 where unknown.
-
-    Only Linux lets a process start over; elsewhere it is the most since the process began.
-    """
-    try:
-        with open("/proc/self/status", "rb") as file:
-            peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))
-        with open("/proc/self/clear_refs", "wb") as file:
-            file.write(b"5")
-    except (OSError, StopIteration):
-        return _peak_so_far()
-    return peak
-
-
-def _peak_so_far() -> int:
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:
-        return 0
-    peak = getrusage(RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

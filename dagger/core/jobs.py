@@ -1,7 +1,7 @@
 """A task on its way to a worker and back: a small job without the graph, and what became of it.
 
-`run_job` is the worker's whole part: take the job's code and data, run it in isolation, file what it made, and send
-back digests and small values. It never raises: what went wrong travels in the outcome.
+`run_jobs` is what a worker is asked for: it takes a job's code and data, runs it in isolation (`rounds`), files what it
+made, and sends back digests and small values. It never raises: what went wrong travels in the outcome.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Mapping, Sequence
-from threading import Lock, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.cache.records import Output, Read
@@ -18,6 +18,7 @@ from dagger.core.report import Failure
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum
+    from dagger.core.parcels import Parcel
 
 LOG_TAIL = 8192
 LONGEST_ROUND = 0.1
@@ -33,7 +34,8 @@ class Job(NamedTuple):
 
     Attributes:
         body: The shipped `Body`; tasks of one function share it.
-        data: The inputs and outputs, bare of the graph, and converters of a person's own: `Packed` or shipped.
+        data: The inputs and outputs, bare of the graph, and converters of a person's own: `Packed` or shipped; a plain
+            task's as a `Parcel`.
         root: The project's folder, in which it runs.
         blobs: The blob store's directory.
         log: Where what it prints goes.
@@ -45,7 +47,7 @@ class Job(NamedTuple):
 
     task: str
     body: bytes
-    data: bytes
+    data: Parcel | bytes
     root: str
     blobs: str
     log: str
@@ -65,7 +67,6 @@ class Outcome(NamedTuple):
         unstable: Names among them that changed while it ran.
         seconds: How long the task's own code took.
         log: The last of what it printed.
-        peak: Peak memory in bytes, 0 where unknown.
     """
 
     failure: Failure | None = None
@@ -75,81 +76,33 @@ class Outcome(NamedTuple):
     started: float = 0.0
     seconds: float = 0.0
     log: str = ""
-    peak: int = 0
     notes: tuple[str, ...] = ()
 
 
-_alone = Lock()
-"""Held by the job that runs here: an executor of a person's own may run several in the threads of one process."""
+def run_jobs(packed: bytes) -> bytes:
+    """Run jobs in this worker process, one after the other, isolated from each other and from those before and after.
 
-
-def run_jobs(jobs: Sequence[Job]) -> list[Outcome | None]:
-    """Run jobs one after the other.
+    Args:
+        packed: The jobs, as `pack` made them: an executor's own pickler would take three times as long.
 
     Returns:
-        What became of each; None for those that were not begun, since the ones before took longer than was thought.
+        Packed, what became of each; None for those that were not begun, since the ones before took longer than was
+        thought.
     """
+    from dagger.core.rounds import Round
+
     clock = time.perf_counter()
-    return [
-        run_job(job) if not index or time.perf_counter() - clock < LONGEST_ROUND else None
-        for index, job in enumerate(jobs)
-    ]
+    outcomes: list[Outcome | None] = []
+    with Round() as worker:
+        for job in pickle.loads(packed):
+            in_time = not outcomes or time.perf_counter() - clock < LONGEST_ROUND
+            outcomes.append(worker.run(job) if in_time else None)
+    return pack(outcomes)
 
 
-def run_job(job: Job) -> Outcome:
-    """Run a job in this worker process, isolated from the ones before and after it."""
-    with _alone:
-        return _run_alone(job)
-
-
-def _run_alone(job: Job) -> Outcome:
-    from dagger.core.isolation import capture_output, end_leftovers, note, peak_memory
-    from dagger.core.landing import Landing
-    from dagger.core.time_limit import time_limit
-
-    started = time.time()
-    clock = time.perf_counter()
-    outcome: Outcome
-    note(job.log)
-    with capture_output(job.log):
-        try:
-            with Landing() as landing, time_limit(job.timeout):
-                os.chdir(job.root)
-                outcome = _run(job, landing.load)
-        except BaseException as error:
-            outcome = Outcome(failure=with_room(failure_of(error), job.root, job.log))
-        finally:
-            end_leftovers()
-    seconds = time.perf_counter() - clock
-    said = read_tail(job.log)
-    failure = outcome.failure
-    if failure is not None and said:
-        failure = failure._replace(log_path=job.log)
-    return outcome._replace(failure=failure, started=started, seconds=seconds, log=said, peak=peak_memory())
-
-
-def _run(job: Job, load: object) -> Outcome:
-    from contextlib import nullcontext
-
-    from dagger.abstract import converter_registry
-    from dagger.cache.blobs import BlobStore
-    from dagger.core.isolation import no_fork_returns
-    from dagger.core.places import Places
-    from dagger.core.storing import Storer
-    from dagger.core.tracking import Tracker
-
-    assert callable(load)
-    body = load(job.body)
-    inputs, outputs, converters = pickle.loads(job.data) if isinstance(job.data, Packed) else load(job.data)
-    places = Places(job.root)
-    tracker = Tracker.of_job(job, inputs, outputs) if job.secret else None
-    with converter_registry.also(converters), tracker or nullcontext(), no_fork_returns():
-        returned = body(inputs, outputs)
-    stored = Storer(BlobStore(job.blobs), places, pickles=job.pickles).store(outputs, returned)
-    if tracker is None:
-        return Outcome(outputs=stored)
-    reads = tuple(Read(*read) for read in tracker.reads)
-    return Outcome(outputs=stored, reads=reads, unstable=tuple(tracker.unstable))
+def pack(jobs: Sequence[Job] | Sequence[Outcome | None]) -> bytes:
+    """Pickle what holds dagger's own types alone."""
+    return pickle.dumps(jobs, protocol=5)
 
 
 def run_here(

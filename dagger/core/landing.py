@@ -62,8 +62,26 @@ class JobModule(ModuleType):
         raise AttributeError(f"module {own['__name__']!r} has no attribute {name!r} in this task")
 
 
+class Ground:
+    """This process as jobs find it and are to leave it; looked at once for several that come one after the other.
+
+    Attributes:
+        state: What it has beside modules.
+        loaded: Its ``sys.modules``.
+        threads: Those that run.
+    """
+
+    def __init__(self) -> None:
+        self.state = ProcessState()
+        self.loaded = dict(sys.modules)
+        self.threads = set(threading.enumerate())
+
+
 class Landing:
     """One job's stay in this process; jobs do not overlap.
+
+    Args:
+        ground: The process as the job finds it, where that is known from the jobs before.
 
     Attributes:
         modules: The job's modules.
@@ -73,17 +91,17 @@ class Landing:
     current: ClassVar[Landing | None] = None
     _jobs: ClassVar[int] = 0
 
-    def __init__(self) -> None:
+    def __init__(self, ground: Ground | None = None) -> None:
         self.modules: dict[str, JobModule] = {}
         self.left_threads: tuple[str, ...] = ()
+        self._given = ground
 
     def __enter__(self) -> Landing:
         if Landing.current is not None:
             raise RuntimeError("a job has landed already")
         Landing.current = self
-        self._threads = set(threading.enumerate())
-        self._state = ProcessState()
-        self._loaded = dict(sys.modules)
+        self._ground = self._given or Ground()
+        self._ground.state.begin()
         self._classes = _take_dynamic_classes()
         # What lives before a job is set aside, so that collecting the job costs no more than what it made.
         gc.freeze()
@@ -108,7 +126,7 @@ class Landing:
                 self._fill(*fill)
         except (ImportError, AttributeError) as error:
             raise TaskError(f"the task's code cannot be loaded in a worker: {error}") from error
-        self._state.take_modules()
+        self._ground.state.take_modules()
         return landed
 
     def _fill(self, module: JobModule, name: str, value: object, left_out: str | None) -> None:
@@ -137,27 +155,34 @@ class Landing:
         for name, made in self.modules.items():
             if sys.modules.get(name) is made:
                 self._put_back(name)
-        if sys.modules != self._loaded:
-            for name in list(_own_names(self._loaded)):
+        loaded = self._ground.loaded
+        if sys.modules != loaded:
+            for name in list(_own_names(loaded)):
                 self._put_back(name)
-            for name, module in self._loaded.items():
+            for name, module in loaded.items():
                 if sys.modules.get(name) is not module:
                     sys.modules[name] = module
+            self._ground.loaded = dict(sys.modules)
         _take_dynamic_classes()
         _put_dynamic_classes(self._classes)
-        self.left_threads = tuple(it.name for it in threading.enumerate() if it not in self._threads)
-        if self.left_threads:
-            print(f"dagger: the task left threads running: {', '.join(self.left_threads)}", file=sys.stderr)
-        self._state.restore()
+        self._tell_of_threads()
+        self._ground.state.restore()
         self.modules.clear()
-        del self._loaded, self._state, self._classes, self._threads
+        del self._ground, self._classes
         Landing.current = None
         _collect()
 
+    def _tell_of_threads(self) -> None:
+        threads = set(threading.enumerate())
+        self.left_threads = tuple(sorted(it.name for it in threads - self._ground.threads))
+        if self.left_threads:
+            print(f"dagger: the task left threads running: {', '.join(self.left_threads)}", file=sys.stderr)
+        self._ground.threads = threads
+
     def _put_back(self, name: str) -> None:
         """Let a name in ``sys.modules`` stand for what it stood for before the job."""
-        if name in self._loaded:
-            sys.modules[name] = self._loaded[name]
+        if name in self._ground.loaded:
+            sys.modules[name] = self._ground.loaded[name]
         else:
             del sys.modules[name]
 
@@ -310,7 +335,7 @@ def _take_dynamic_classes() -> dict[str, type]:
     It would not build a class anew when it arrives again but hand out the one that a former job changed.
     """
     module: Any = sys.modules.get("cloudpickle.cloudpickle")
-    if module is None:
+    if module is None or not module._DYNAMIC_CLASS_TRACKER_BY_ID:
         return {}
     taken = dict(module._DYNAMIC_CLASS_TRACKER_BY_ID)
     module._DYNAMIC_CLASS_TRACKER_BY_ID.clear()

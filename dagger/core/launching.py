@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import re
@@ -23,18 +24,19 @@ from dagger.abstract import (
     converter_registry,
 )
 from dagger.cache import Cache
-from dagger.cache.digests import digest_text
+from dagger.cache.digests import digest_bytes, digest_text
 from dagger.cache.layout import make_private
 from dagger.cache.records import Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.graph import Slot
 from dagger.core.jobs import Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
+from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, WorkerLost, Workers, cores
 from dagger.core.report import Failure
 from dagger.core.script_logs import ScriptLogs
-from dagger.core.storing import Storer
+from dagger.core.storing import Storer, plain_bytes
 from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain
 from dagger.core.time_limit import was_reached
 from dagger.errors import UndigestibleError
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
 
 Work = Callable[[Done], None] | Job
 """A job for a worker, or what launches a task in another way."""
+
+
+_GLANCE = 0.2
+"""Seconds after which it is looked again whether logs can be written."""
 
 
 class Launcher:
@@ -67,9 +73,13 @@ class Launcher:
         self.made = made
         self._undeclared = undeclared
         self._bodies: dict[object, bytes] = {}
+        self._plain_bodies: dict[object, bytes] = {}
         self._sources: dict[AbstractDatum, Output] = {}
         self._logs_elsewhere: set[AbstractTask] = set()
         self._script_logs = ScriptLogs()
+        self._prepared: set[AbstractTask] = set()
+        self._has_room = True
+        self._looked_at = -math.inf
 
     def prepare(self, slot: Slot) -> Work:
         """Return what launches a slot's task.
@@ -78,12 +88,18 @@ class Launcher:
             TaskError: Its code or an input cannot be sent to a worker.
         """
         task = slot.task
+        log = self.log_of(task)
+        if self._clear_log(task, log):
+            self._logs_elsewhere.add(task)
+            log = self.log_of(task)
+        if self._is_plain(task):
+            parcel = self._parcel(task)  # which tells what classes the code must bring along
+            return self._job(task, self._plain_body(task), parcel, log)
         inputs = {name: self._bare(name, datum) for name, datum in task.inputs.items()}
         outputs = {name: self._bare_output(datum) for name, datum in task.outputs.items()}
-        self._clear_log(task)
         if isinstance(task, ScriptTask):
-            return self._script(task, inputs, outputs)
-        return self._function(task, inputs, outputs)
+            return self._script(task, inputs, outputs, log)
+        return self._function(task, inputs, outputs, log)
 
     def launch(self, works: Sequence[tuple[Work, Done]]) -> None:
         """Launch what was prepared; jobs that are launched together go to one worker, one after the other."""
@@ -111,20 +127,29 @@ class Launcher:
         name = digest_text(f"{self.places.root}\0{task.identifier}")
         return os.path.join(self._spare_logs if task in self._logs_elsewhere else self._logs, f"{name}.log")
 
-    def _clear_log(self, task: AbstractTask) -> None:
-        """Take a former log away; where the new one cannot be written, it goes elsewhere."""
+    def _clear_log(self, task: AbstractTask, log: str) -> bool:
+        """Take a former log away; tell whether the new one cannot be written."""
         try:
-            _forget(self.log_of(task))
-            if os.access(self._logs, os.W_OK) and os.statvfs(self._logs).f_bavail:
-                return
+            if task in self._prepared or os.path.basename(log) in self._former_logs:
+                _forget(log)
+            self._prepared.add(task)
+            now = time.monotonic()
+            if now - self._looked_at > _GLANCE:
+                self._has_room = os.access(self._logs, os.W_OK) and bool(os.statvfs(self._logs).f_bavail)
+                self._looked_at = now
         except OSError:
-            pass
-        self._logs_elsewhere.add(task)
+            return True
+        return not self._has_room
 
     @cached_property
     def _secret(self) -> bytes:
         """What keys the digests of variables that tasks read; empty where nothing is tracked."""
         return b"" if self._undeclared == "ignore" or not self.workers.controlled else self.cache.secret
+
+    @cached_property
+    def _former_logs(self) -> frozenset[str]:
+        """What lay among the logs before this run: for most tasks there is none to take away."""
+        return frozenset(os.listdir(self._logs))
 
     @cached_property
     def _logs(self) -> str:
@@ -142,32 +167,108 @@ class Launcher:
 
         return mkdtemp(prefix="dagger-logs-")
 
+    def _is_plain(self, task: AbstractTask) -> bool:
+        """Tell whether a task is a function of plain data, which most are: these take a shorter way."""
+        return (
+            type(task) is FunctionTask
+            and not self._converters
+            and not self.workers.here
+            and can_be_parcelled(task.inputs, task.outputs)
+        )
+
+    @cached_property
+    def _converters(self) -> list[tuple[type, InputForm, Converter]]:
+        """What people registered; the worker has only dagger's own."""
+        return converter_registry.custom()
+
+    def _parcel(self, task: AbstractTask) -> Parcel:
+        shown = self.places.shown
+        inputs: list[tuple[str, Item | list[Item]]] = []
+        for name, datum in task.inputs.items():
+            if isinstance(datum, DatumList):
+                items = [self._item(f"{name}[{index}]", member) for index, member in enumerate(datum.datums)]
+                inputs.append((name, items))
+            else:
+                inputs.append((name, self._item(name, datum)))
+        outputs = [(name, shown(it.pointer) if type(it) is FileDatum else None) for name, it in task.outputs.items()]
+        return Parcel(tuple(inputs), tuple(outputs))
+
+    def _item(self, name: str, datum: AbstractDatum) -> Item:
+        if type(datum) is FileDatum:
+            return self.places.shown(datum.pointer)
+        kept = self.made.get(datum)
+        if kept is None:
+            plain = plain_bytes(datum.pointer)
+            if plain is not None:
+                return digest_bytes(plain), plain
+            kept = self._source(name, datum)
+        return kept.content, kept.inline
+
+    def _plain_body(self, task: AbstractTask) -> bytes:
+        assert isinstance(task, FunctionTask)
+        classes = self._all_classes(task)
+        memo = id(task.function), classes
+        body = self._plain_bodies.get(memo)
+        if body is None:
+            body = self._plain_bodies[memo] = self._body(task, classes)
+        return body
+
+    def _all_classes(self, task: AbstractTask) -> tuple[str, ...]:
+        """Return the own classes that the values of a task's inputs need."""
+        found = [name for datum in task.inputs.values() for name in self._classes(datum)]
+        return tuple(sorted(set(found))) if found else ()
+
     def _function(
         self,
         task: AbstractTask,
         inputs: dict[str, AbstractDatum],
         outputs: dict[str, AbstractDatum],
+        log: str,
     ) -> Work:
-        here = self.workers.here
-        if here and self.places.root != os.getcwd():
+        if not self.workers.here:
+            return self._job(task, self._body(task, self._all_classes(task)), self._packed(inputs, outputs), log)
+        if self.places.root != os.getcwd():
             for datum in (*inputs.values(), *outputs.values()):
                 self._make_absolute(datum)
-        classes = tuple(sorted({name for datum in task.inputs.values() for name in self._classes(datum)}))
-        job = Job(
-            task=task.identifier,
-            body=b"" if here else self._body(task, classes),
-            data=b"" if here else _packed(inputs, outputs),
-            root=self.places.root,
-            blobs=str(self.cache.blobs.directory),
-            log=self.log_of(task),
-            pickles=is_plain(task),
-            secret=self._secret,
-            cache=str(self.cache.directory),
-            timeout=task.timeout,
+        job = self._job(task, b"", b"", log)
+        return lambda done: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
+
+    def _job(self, task: AbstractTask, body: bytes, data: Parcel | bytes, log: str) -> Job:
+        return Job(
+            task.identifier,
+            body,
+            data,
+            self.places.root,
+            self._blobs,
+            log,
+            is_plain(task),
+            self._secret,
+            self._cache_directory,
+            task.timeout,
         )
-        if here:
-            return lambda done: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
-        return job
+
+    @cached_property
+    def _blobs(self) -> str:
+        return str(self.cache.blobs.directory)
+
+    @cached_property
+    def _cache_directory(self) -> str:
+        return str(self.cache.directory)
+
+    def _packed(self, inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Packed | bytes:
+        """Return a job's data as the worker gets them; shipping is for what may hold something of a person's own."""
+        converters = self._converters_of(inputs)
+        if not converters and are_plain(inputs, outputs):
+            return Packed(pickle.dumps((inputs, outputs, converters), protocol=5))
+        from dagger.core.shipping import ship
+
+        return ship((inputs, outputs, converters), {})
+
+    def _converters_of(self, inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputForm, Converter]]:
+        if not self._converters:
+            return []
+        types = {type(datum) for name, given in inputs.items() for _, datum in members(name, given)}
+        return [it for it in self._converters if any(issubclass(cls, it[0]) for cls in types)]
 
     def _body(self, task: AbstractTask, classes: tuple[str, ...]) -> bytes:
         """Return a task's shipped body; tasks of one function share it."""
@@ -188,12 +289,13 @@ class Launcher:
             self._bodies[memo] = shipped
         return self._bodies[memo]
 
-    def _script(self, task: ScriptTask, inputs: dict[str, AbstractDatum], outputs: dict[str, AbstractDatum]) -> Work:
+    def _script(
+        self, task: ScriptTask, inputs: dict[str, AbstractDatum], outputs: dict[str, AbstractDatum], log: str
+    ) -> Work:
         bare = bare_task(task)
         assert isinstance(bare, ScriptTask)
         bare.inputs, bare.outputs = inputs, outputs
         text = bare.command(bare._collect_inputs())
-        log = self.log_of(task)
 
         def run(runner: ScriptRunner) -> Outcome:
             from dagger.core.scripts import shell_argv
@@ -214,7 +316,7 @@ class Launcher:
                 if end.exit_code == 0:
                     stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
                     self._script_logs.give_back(printed)
-                    return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said, peak=end.max_rss)
+                    return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said)
                 failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
                 outcome = Outcome(failure=failure, seconds=end.seconds, log=said)
             except Exception as error:
@@ -233,7 +335,7 @@ class Launcher:
             bare.datums = [self._bare(f"{name}[{index}]", member) for index, member in enumerate(bare.datums)]
         elif isinstance(bare, MemoryDatum):
             output = self.made.get(datum) or self._source(name, datum)
-            bare._pointer = StoredValue(str(self.cache.blobs.directory), output.content, output.inline)
+            bare._pointer = StoredValue(self._blobs, output.content, output.inline)
         elif isinstance(bare, FileDatum):
             bare._pointer, bare.root = self.places.shown(datum.pointer), None
         return bare
@@ -260,11 +362,14 @@ class Launcher:
         kept = self._sources.get(datum)
         # No record names it, so that a `gc` beside a long run takes it once it is old.
         if kept is None or (kept.inline is None and not self.cache.blobs.refresh(kept.content, kept.size)):
-            storer = Storer(self.cache.blobs, self.places, pickles=False)
-            kept = storer.value(f"input {name!r}", datum.pointer)
+            kept = self._storer.value(f"input {name!r}", datum.pointer)
             if kept.inline is None or kept.classes:  # a small one is made anew sooner than it is looked up
                 self._sources[datum] = kept
         return kept
+
+    @cached_property
+    def _storer(self) -> Storer:
+        return Storer(self.cache.blobs, self.places, pickles=False)
 
     def _classes(self, datum: AbstractDatum) -> tuple[str, ...]:
         if isinstance(datum, DatumList):
@@ -274,7 +379,7 @@ class Launcher:
 
     def in_worker(self, task: AbstractTask) -> bool:
         """Tell whether a task runs in a worker process, not as a script."""
-        return not isinstance(task, ScriptTask)
+        return type(task) is FunctionTask or not isinstance(task, ScriptTask)
 
     def may_have_died(self, task: AbstractTask, losses: Iterable[WorkerLost]) -> bool:
         """Tell whether it was a task's own worker that died; where that is not known, any that had begun may be it."""
@@ -295,33 +400,6 @@ class Launcher:
         else:
             told = "its worker process died, or could not start: see what it printed"
         return Failure("signal" if signals else "exit", told, log=read_tail(log), log_path=log)
-
-
-def _packed(inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Packed | bytes:
-    """Return a job's data as the worker gets them; shipping is for what may hold something of a person's own."""
-    converters = _converters(inputs)
-    if not converters and all(map(_is_dagger_own, (*inputs.values(), *outputs.values()))):
-        return Packed(pickle.dumps((inputs, outputs, converters), protocol=5))
-    from dagger.core.shipping import ship
-
-    return ship((inputs, outputs, converters), {})
-
-
-def _is_dagger_own(datum: AbstractDatum) -> bool:
-    """Tell whether nothing of a datum is a person's own: its type, or an attribute that was set on it."""
-    return type(datum) in _KNOWN_DATA and not vars(datum).keys() - {"root"}
-
-
-_KNOWN_DATA: frozenset[type] = frozenset((FileDatum, MemoryDatum))
-
-
-def _converters(inputs: Mapping[str, AbstractDatum]) -> list[tuple[type, InputForm, Converter]]:
-    """Return what people registered for these inputs; the worker has only dagger's own."""
-    registered = converter_registry.custom()
-    if not registered:
-        return []
-    types = {type(datum) for name, given in inputs.items() for _, datum in members(name, given)}
-    return [it for it in registered if any(issubclass(cls, it[0]) for cls in types)]
 
 
 def _peak_of_children() -> str:

@@ -34,11 +34,12 @@ def take_libraries() -> list[Restore]:
     A generator is seeded, not put back: with the former state, two replicates that run in one worker one after the
     other would draw the same numbers.
     """
-    _seed()
+    reseed()
     return [_decimal(), _numpy(), _pandas(), _matplotlib()]
 
 
-def _seed() -> None:
+def reseed() -> None:
+    """Give each random generator a fresh seed."""
     import random
 
     random.seed()

@@ -10,16 +10,14 @@ from typing import NamedTuple
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
 from dagger.cache.files import directory_listing_digest
-from dagger.cache.locks import Lock
 from dagger.cache.records import Output, Read, Reason, Record
 from dagger.core import reasons as why
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.manifest import ABSENT, Manifest, Walker
 from dagger.core.places import Places
-from dagger.core.workspace import Workspace, declared_paths, leaves
+from dagger.core.workspace import Workspace, leaves
 from dagger.errors import CacheError
 
-_MOST_LOCKED = 10
 _NONE: frozenset[float] = frozenset()
 UNREADABLE = "neither a file nor a directory"
 
@@ -155,28 +153,6 @@ class Lookup:
         """Return the value of an output as it lies in the store."""
         mend = None if output.inline is not None else lambda: self.mend(datum)
         return StoredValue(self.cache.blobs.directory, output.content, output.inline, output.value or "", mend)
-
-    def lock(self, task: AbstractTask, manifest: Manifest) -> list[Lock] | None:
-        """Hold a task's key and its output paths; None where another manager holds one of them.
-
-        A lock is an open file, of which a process may have a few hundred. So of many outputs the first few are held:
-        whoever makes all of them needs these, too.
-        """
-        declared = (path for datum in task.outputs.values() for path in declared_paths(datum))
-        paths = sorted({self.places.real(path) for path in declared})
-        held: list[Lock] = []
-        for name in sorted({it for it in (manifest.key, *paths[:_MOST_LOCKED]) if it}):
-            lock = self.cache.try_lock(name)
-            if lock is None:
-                for other in held:
-                    other.release()
-                return None
-            held.append(lock)
-            self.workspace.note_orphan(name, lock)
-            if name == manifest.key:
-                for path in paths[_MOST_LOCKED:]:
-                    self.workspace.note_orphan(path, lock)
-        return held
 
     def _stale(self, record: Record) -> list[tuple[Read, str]]:
         """Return the discovered reads of a record that no longer hold, with what they are now."""

@@ -32,8 +32,9 @@ _SILENT = {out.UP_TO_DATE, out.SKIPPED}
 def show(event: Event) -> None:
     """Print an event's line to standard error."""
     line = line_of(event)
-    if line is not None:
-        print(one_line(line), file=sys.stderr, flush=True)
+    if line is not None and sys.stderr is not None:
+        sys.stderr.write(f"{one_line(line)}\n")  # at once, as `print` does not where nothing is buffered
+        sys.stderr.flush()
 
 
 def show_stop(word: str, report: RunReport) -> None:

@@ -6,21 +6,27 @@ The engine submits and hears of the end through a callback; that a worker died i
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dagger.core.jobs import Job, Outcome, run_here, run_jobs
+from dagger.core.jobs import Job, Outcome, pack, run_here, run_jobs
+from dagger.core.process_groups import kill_tree, stop_tree
 from dagger.errors import DaggerError, TaskError
 
 if TYPE_CHECKING:
     from dagger.cache.presence import Presence
     from dagger.core.isolation import ManagerLife
     from dagger.core.scripts import ScriptRunner
+
+_LATER = 10
+"""How far the trackers stand back: their own start must not keep the workers', and is over when these end."""
 
 Done = Callable[["Outcome | BaseException | None"], None]
 
@@ -67,7 +73,8 @@ class Workers:
         self._dying = threading.Lock()
         self._dead: frozenset[str] | None = None
         self._here: bool | None = None if executor is not None else False
-        self._futures: set[Future[list[Outcome | None]]] = set()
+        self._futures: set[Future[Any]] = set()
+        self._beginning: threading.Thread | None = None
 
     @property
     def controlled(self) -> bool:
@@ -94,7 +101,7 @@ class Workers:
         try:
             executor = self._started()
             with _interrupts_held():
-                future = executor.submit(run_jobs, [job for job, _ in jobs])
+                future = executor.submit(run_jobs, pack([job for job, _ in jobs]))
         except BrokenExecutor as error:
             _tell(hearers, WorkerLost(str(error), self._jobs_of_dead()))
             return
@@ -121,11 +128,11 @@ class Workers:
             return
         self._follow(future, [done])
 
-    def _follow(self, future: Future[list[Outcome | None]], hearers: Sequence[Done]) -> None:
+    def _follow(self, future: Future[Any], hearers: Sequence[Done]) -> None:
         if self._given is not None:
             self._futures.add(future)
 
-        def end(ended: Future[list[Outcome | None]]) -> None:
+        def end(ended: Future[Any]) -> None:
             self._futures.discard(ended)
             _tell(hearers, _result(ended, self._jobs_of_dead))
 
@@ -140,18 +147,43 @@ class Workers:
         for future in running:
             future.exception()
 
+    def begin(self) -> None:
+        """Let the workers come up beside what the manager does before it has jobs for them; returns at once."""
+        if self._executor is None and self._beginning is None:
+            presence = self._presence.path
+            self._beginning = threading.Thread(target=self._begin, args=(presence,), name="dagger-workers", daemon=True)
+            self._beginning.start()
+
+    def _begin(self, presence: str) -> None:
+        with suppress(Exception):  # whoever has a job for them will meet it again
+            executor = self._make(presence)
+            with _interrupts_held():
+                executor.submit(abs, 0)
+            self._executor = executor
+
     def _started(self) -> Executor:
+        self._await_beginning()
         if self._executor is None:
-            from loky.process_executor import ProcessPoolExecutor
-
-            from dagger.core.isolation import ManagerLife, prepare_worker
-
-            _start_trackers()
-            self._life = ManagerLife()
-            options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
-            given = (self._life.path, self._presence.path)
-            self._executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=given, **options)
+            self._executor = self._make(self._presence.path)
         return self._executor
+
+    def _await_beginning(self) -> None:
+        beginning, self._beginning = self._beginning, None
+        if beginning is not None:
+            beginning.join()
+
+    def _make(self, presence: str) -> Executor:
+        from loky.process_executor import ProcessPoolExecutor
+
+        from dagger.core.isolation import ManagerLife, prepare_worker
+
+        _start_trackers()
+        if self._life is None:
+            self._life = ManagerLife()
+        options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
+        given = (self._life.path, presence)
+        made: Executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=given, **options)
+        return made
 
     def renew(self) -> None:
         """Let go of an executor that a lost worker broke; the next job gets a fresh one."""
@@ -160,23 +192,52 @@ class Workers:
 
     def end(self) -> None:
         """End the workers and whatever they run."""
+        self._await_beginning()
         executor, self._executor = self._executor, self._given
         life, self._life = self._life, None
         self._dead = None
         if executor is not None and self._given is None:
-            executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+            _end_workers(executor)
         if life is not None:
             life.close()
 
 
 def _start_trackers() -> None:
-    """Start the processes that track semaphores before signals are held: their start lets go of what is held."""
+    """Start the processes that track semaphores before signals are held: their start lets go of what is held.
+
+    They have to do when all else has ended, so that they leave the cores to the workers, which start at the same time.
+    And they end by themselves with this process, which forgets who they are: else it would wait for them at its exit.
+    """
     from multiprocessing import resource_tracker
 
     from loky.backend import resource_tracker as of_loky
 
-    resource_tracker.ensure_running()
-    of_loky.ensure_running()
+    for module in (resource_tracker, of_loky):
+        tracker: Any = module._resource_tracker
+        was_running = tracker._fd is not None
+        module.ensure_running()
+        if not was_running and hasattr(os, "setpriority"):
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, tracker._pid, _LATER)
+            tracker._pid = None
+
+
+def _end_workers(executor: Any) -> None:
+    """End loky's workers and all that they run.
+
+    loky would start a command for each of them, which lists its children: on Linux that is known without. They are
+    stopped before their queues go, of which one that is still starting would complain.
+    """
+    processes = {}
+    if sys.platform.startswith("linux"):
+        processes = dict(executor._processes)
+        for pid in processes:
+            stop_tree(pid)
+        executor._processes.clear()
+    executor.shutdown(wait=True, kill_workers=True)
+    for pid, process in processes.items():
+        kill_tree(pid)
+        process.join()
 
 
 @contextmanager
@@ -208,7 +269,10 @@ def _result(future: Future[Any], jobs_of_dead: Callable[[], frozenset[str] | Non
     error = future.exception()
     if isinstance(error, BrokenExecutor):
         return WorkerLost(str(error), jobs_of_dead())
-    return error if error is not None else future.result()
+    if error is not None:
+        return error
+    result = future.result()
+    return pickle.loads(result) if isinstance(result, bytes) else result
 
 
 def _tell(hearers: Sequence[Done], result: list[Outcome | None] | BaseException) -> None:
@@ -235,17 +299,13 @@ class Shells:
         self._threads: ThreadPoolExecutor | None = None
         self._runner: ScriptRunner | None = None
 
-    @cached_property
-    def turn(self) -> threading.Semaphore:
-        """Held while a script runs: there are more threads, so that one runs while what the last one made is stored."""
-        return threading.Semaphore(self._jobs or cores())
-
     def submit(self, work: Callable[[ScriptRunner], Outcome], done: Done) -> None:
         """Call `work` with the script runner, in a thread; `done` hears what it returns."""
         if self._threads is None or self._runner is None:
             from dagger.core.scripts import ScriptRunner
 
             self._runner = ScriptRunner(held=self._presence.fileno())
+            # More threads than scripts at once: one runs while what the last one made is stored.
             self._threads = ThreadPoolExecutor(2 * (self._jobs or cores()), thread_name_prefix="dagger-script")
         future = self._threads.submit(work, self._runner)
         future.add_done_callback(lambda ended: done(_result(ended)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # By number: importing signal costs as much as all the rest of this module.
 SIGKILL = 9
 SIGTERM = 15
+SIGSTOP = 17 if sys.platform == "darwin" else 19
 SIGCONT = 19 if sys.platform == "darwin" else 18
 
 GRACE = 2.0
@@ -65,6 +66,17 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def has_children() -> bool:
+    """Tells by one call whether this process has children at all; where that cannot be told, it may have some."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except (AttributeError, OSError):
+        return True
+    return True
 
 
 def descendants(pid: int) -> list[int]:
@@ -136,6 +148,24 @@ def end_descendants(pid: int, grace: float = GRACE, *, keep: Collection[int] = (
         return _reaped(found) if pid == os.getpid() else found
 
     return _end(left, send, grace)
+
+
+def stop_tree(pid: int) -> list[int]:
+    """Keeps a process, and all that it started, from doing anything more, such as to start others.
+
+    Returns:
+        Their ids.
+    """
+    found = [pid, *descendants(pid)]
+    send(found, SIGSTOP)
+    return found
+
+
+def kill_tree(pid: int) -> None:
+    """Makes a process end at once, with all that it started and its group, if it leads one; it is left to be reaped."""
+    send([*stop_tree(pid), *descendants(pid)], SIGKILL)
+    if pid != os.getpgrp():
+        send_group(pid, SIGKILL)
 
 
 def end_group(group: int, grace: float = GRACE) -> None:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from dagger.core.library_state import reseed, take_libraries
+
 # Without those of real time, which nobody uses and which take as long to look at as all else here together.
 _SIGNALS = range(1, 32)
 
@@ -19,21 +21,25 @@ LoggerState = tuple[int, list[Any], list[Any], bool, bool]
 
 
 class ProcessState:
-    """A snapshot that can be put back, each part by itself."""
+    """A snapshot that can be put back as often as one likes, each part by itself."""
 
     def __init__(self) -> None:
         self._parts = [part() for part in _PARTS]
         self._of_modules: list[Restore] = []
         self._modules = 0
-        self.take_modules()
 
-    def take_modules(self) -> None:
-        """Look once more at what modules set up when they are imported: a job's code brings its own along."""
-        if len(sys.modules) != self._modules:
-            from dagger.core.library_state import take_libraries
+    def begin(self) -> None:
+        """Give a job its own random numbers, and know how it finds what modules set up."""
+        if not self.take_modules():
+            reseed()
 
-            self._of_modules = [_warnings(), *take_libraries()]
-            self._modules = len(sys.modules)
+    def take_modules(self) -> bool:
+        """Look once more at what modules set up when they are imported, if there are others than at the last look."""
+        if len(sys.modules) == self._modules:
+            return False
+        self._of_modules = [_warnings(), *take_libraries()]
+        self._modules = len(sys.modules)
+        return True
 
     def restore(self) -> None:
         """Put everything back; one part that fails does not keep the others."""

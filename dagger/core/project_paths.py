@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from dagger.core.places import Places
@@ -22,13 +23,11 @@ class ProjectPaths:
     """
 
     def __init__(self, root: str, ignore: Collection[str], cache_dir: str) -> None:
-        self._places = Places(os.path.abspath(root))
-        self._real = Places(os.path.realpath(root))
+        self._places, self._real, self._installed, self._declared = surroundings(root, cache_dir)
         self._real_folders: dict[str, str] = {}
-        declared = [os.path.normpath(path) for path in (*ignore, os.path.abspath(cache_dir))]
-        self._declared = {*declared, *map(os.path.realpath, declared)}
-        prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, *_own_folders()}
-        self._installed = {prefix for prefix in prefixes if self.is_inside(prefix)}
+        if ignore:
+            declared = [os.path.normpath(path) for path in ignore]
+            self._declared = self._declared.union(declared, map(os.path.realpath, declared))
 
     def absolute(self, path: Any, folder: int | None = None) -> str | None:
         """Return the absolute path inside the project that something opens, or None where it leads outside.
@@ -116,6 +115,19 @@ class ProjectPaths:
         # What is installed is looked for in each folder of the path, and the project is one of them.
         metadata = str(frame.f_globals.get("__name__")).startswith("importlib.metadata")
         return metadata or frame.f_code.co_filename.startswith("<frozen importlib")
+
+
+@lru_cache(maxsize=1)
+def surroundings(root: str, cache_dir: str) -> tuple[Places, Places, frozenset[str], frozenset[str]]:
+    """Return what all tasks of a project have in common: its root, its real root, what is installed, what is the cache.
+
+    Links are followed once; who runs several jobs clears this now and then.
+    """
+    places = Places(os.path.abspath(root))
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, *_own_folders()}
+    inside = frozenset(it for it in prefixes if it == places.root or places.shown(it) != it)
+    cache = frozenset((os.path.abspath(cache_dir), os.path.realpath(cache_dir)))
+    return places, Places(os.path.realpath(root)), inside, cache
 
 
 def _path_of(descriptor: int) -> str:

@@ -20,7 +20,7 @@ Demand = tuple[tuple[str, float], ...]
 
 _AHEAD = 2
 """How much is sent for each worker: what it runs and what it runs next, so that little is lost at once."""
-_SHORT_AHEAD = 8
+_SHORT_AHEAD = 3
 """The same, where the tasks are short."""
 
 
@@ -98,7 +98,8 @@ class ReadyTasks:
             self._ways[way] -= 1
             self._together.discard(slot)
             self._suspect = None
-            increment_resources(self._free, dict(slot.demand))
+            if slot.demand:
+                increment_resources(self._free, dict(slot.demand))
 
     def _most(self, way: str, company: int) -> int:
         alone = way and self._ways[way] == len(self.running)
@@ -113,7 +114,8 @@ class ReadyTasks:
 
     def _taken(self, heap: list[Slot], way: str) -> Slot:
         slot = heappop(heap)
-        decrement_resources(self._free, dict(slot.demand))
+        if slot.demand:
+            decrement_resources(self._free, dict(slot.demand))
         self.running[slot] = way
         self._ways[way] += 1
         return slot

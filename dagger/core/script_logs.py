@@ -13,7 +13,7 @@ from collections import defaultdict
 from contextlib import suppress
 from itertools import count
 
-from dagger.cache.locks import Lock, try_lock
+from dagger.cache.locks import FileLock, try_lock
 
 _CAN_BE_SHARED = sys.platform == "linux"
 """Elsewhere something of a script may outlive it unseen, and would print into the next one's file."""
@@ -27,8 +27,8 @@ class ScriptLogs:
     """
 
     def __init__(self) -> None:
-        self._free: defaultdict[str, list[Lock]] = defaultdict(list)
-        self._taken: dict[str, Lock] = {}
+        self._free: defaultdict[str, list[FileLock]] = defaultdict(list)
+        self._taken: dict[str, FileLock] = {}
 
     def take(self, log: str) -> str:
         """Return the file for a script that logs to ``log`` if it fails: one of those here, or else that itself."""
@@ -64,7 +64,7 @@ class ScriptLogs:
         self._free.clear()
 
 
-def _first_free(folder: str) -> Lock | None:
+def _first_free(folder: str) -> FileLock | None:
     if not _CAN_BE_SHARED:
         return None
     found = (try_lock(os.path.join(folder, f"script-{number}.log")) for number in count())

@@ -83,9 +83,11 @@ class Storer:
     def value(self, name: str, value: object) -> Output:
         """File a value as a blob of its own, small ones inside the record."""
         from dagger.cache import values
-        from dagger.core.shipping import pickling
+        from dagger.core.value_files import pickling
 
-        inline: bytes | None = None
+        inline = plain_bytes(value)
+        if inline is not None:
+            return Output(name, "value", digest_bytes(inline), meaning(value), len(inline), inline=inline)
         with pickling(name) as factory:
             small = _Small()
             try:
@@ -156,6 +158,16 @@ def meaning(value: object) -> str | None:
     try:
         return digest_value(value)
     except UndigestibleError:
+        return None
+
+
+def plain_bytes(value: object) -> bytes | None:
+    """Return a value's container where it is small and made of Python's own kinds, as most are."""
+    from dagger.cache.values import dump_plain
+
+    try:
+        return dump_plain(value, INLINE_LIMIT)
+    except Exception:  # what the general way is to say of it
         return None
 
 

@@ -100,9 +100,6 @@ class Tracker:
         # Threads that are there already are the worker's own, not the task's.
         self._others = set(threading.enumerate()) - {threading.current_thread()}
         self._environment.start()
-        self._open_function = os.open
-        os.open = self._opening(os.open)
-        os.supports_dir_fd.add(os.open)
         _active = self
         return self
 
@@ -115,25 +112,10 @@ class Tracker:
         global _active
         _active = None
         self._environment.stop()
-        os.supports_dir_fd.discard(os.open)
-        os.open = self._open_function
+        if os.open is not _open_at:
+            os.open = _open_at
         if kind is None:
             self._settle()
-
-    def _opening(self, real: Callable[..., int]) -> Callable[..., int]:
-        """Stand in for `os.open`: its event does not tell which directory it opens relative to."""
-
-        @wraps(real)
-        def open_at(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-            if dir_fd is None:
-                return real(path, flags, mode)
-            self._local.folder = dir_fd
-            try:
-                return real(path, flags, mode, dir_fd=dir_fd)
-            finally:
-                self._local.folder = -1
-
-        return open_at
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take note of an audit event; never raises."""
@@ -330,6 +312,24 @@ def _install_hook() -> None:
     if not _installed:
         _installed = True
         sys.addaudithook(_hook)
+        os.open = _open_at
+        os.supports_dir_fd.add(os.open)
+
+
+_real_open = os.open
+
+
+@wraps(os.open)
+def _open_at(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    """Stand in for `os.open`: its event does not tell which directory it opens relative to."""
+    tracker = _active
+    if dir_fd is None or tracker is None:
+        return _real_open(path, flags, mode, dir_fd=dir_fd)
+    tracker._local.folder = dir_fd
+    try:
+        return _real_open(path, flags, mode, dir_fd=dir_fd)
+    finally:
+        tracker._local.folder = -1
 
 
 def _stat_index() -> StatIndex:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dagger.core.isolation import ManagerLife, capture_output, peak_memory
+from dagger.core.capture import capture_output
+from dagger.core.isolation import ManagerLife
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and subreapers")
 
@@ -46,7 +47,7 @@ def test_output_of_python_of_c_and_of_children_is_kept_in_order(tmp_path: Path) 
     done = run(
         """
         import ctypes, os, subprocess, sys
-        from dagger.core.isolation import capture_output
+        from dagger.core.capture import capture_output
         print("before")
         with capture_output(sys.argv[1]):
             print("out")
@@ -69,7 +70,7 @@ def test_what_c_code_buffered_goes_to_its_own_log(tmp_path: Path) -> None:
     run(
         """
         import ctypes, sys
-        from dagger.core.isolation import capture_output
+        from dagger.core.capture import capture_output
         for number in "12":
             with capture_output(sys.argv[1] + number):
                 ctypes.CDLL(None).puts(number.encode())
@@ -85,7 +86,7 @@ def test_a_failing_job_keeps_its_log_and_gives_the_streams_back(tmp_path: Path) 
     done = run(
         """
         import sys
-        from dagger.core.isolation import capture_output
+        from dagger.core.capture import capture_output
         streams = sys.stdout, sys.stderr
         try:
             with capture_output(sys.argv[1]):
@@ -106,7 +107,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_job(tmp_path: Path) -> N
     done = run(
         """
         import sys
-        from dagger.core.isolation import capture_output
+        from dagger.core.capture import capture_output
         with capture_output(sys.argv[1]):
             print("lost")
         print("done")
@@ -121,7 +122,7 @@ def test_text_that_cannot_be_encoded_is_logged_all_the_same(tmp_path: Path) -> N
     run(
         r"""
         import sys
-        from dagger.core.isolation import capture_output
+        from dagger.core.capture import capture_output
         with capture_output(sys.argv[1]):
             print("\udcff \u20ac")
         """,
@@ -285,21 +286,3 @@ def test_a_worker_has_no_input_and_its_children_can_be_interrupted() -> None:
         """
     )
     assert done.stdout == "no input\nTrue True\n"
-
-
-@on_linux
-def test_peak_memory_is_that_of_the_job() -> None:
-    """A small job after a big one is not charged with the big one's memory."""
-    done = run(
-        """
-        from dagger.core.isolation import peak_memory
-        peak_memory()
-        data = bytearray(200_000_000)
-        big = peak_memory()
-        del data
-        peak_memory()
-        print(big > 200_000_000, peak_memory() < 150_000_000)
-        """
-    )
-    assert done.stdout == "True True\n"
-    assert peak_memory() > 0

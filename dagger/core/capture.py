@@ -1,0 +1,167 @@
+"""What a job prints goes to its log: what Python, C code and child processes print.
+
+File descriptors belong to the whole process, so outside its main thread nothing is captured. Most jobs print nothing;
+so jobs that run one after the other pass one file on, renamed from log to log, until one of them has filled it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from types import TracebackType
+from typing import Any
+
+TAIL = 8192
+
+
+class Capture:
+    """Captures while it is entered, job by job."""
+
+    def __enter__(self) -> Capture:
+        self._is_on = threading.current_thread() is threading.main_thread()
+        if self._is_on:
+            self._streams: tuple[Any, ...] = sys.stdout, sys.stderr
+            self._mine: tuple[Any, ...] = ()
+            _flush(*self._streams)
+            self._former = os.dup(1), os.dup(2)
+            self._log: int | None = None
+            self._path = ""
+        return self
+
+    def begin(self, path: str) -> None:
+        """Send what is printed from here on to a log; one that is there is replaced.
+
+        Where the file cannot be written, what is printed is lost.
+        """
+        if not self._is_on:
+            return
+        log = self._log = self._passed_on(path)
+        for number in (1, 2):
+            os.dup2(log, number)
+        if not self._mine or not all(map(_is_fresh, self._mine)):
+            self._mine = _stream(1), _stream(2)
+        sys.stdout, sys.stderr = self._mine
+
+    def _passed_on(self, path: str) -> int:
+        """Return the file of the job before, which has printed nothing, under a new name; else a new one."""
+        if self._log is not None:
+            try:
+                os.rename(self._path, path)
+            except OSError:
+                os.close(self._log)
+            else:
+                self._path = path
+                return self._log
+        self._path, log = _open_log(path)
+        return log
+
+    def end(self) -> str:
+        """Give the streams back, and return the last of what was printed since `begin`."""
+        if not self._is_on or self._log is None:
+            return ""
+        _flush(*self._mine, *self._streams)
+        sys.stdout, sys.stderr = self._streams
+        size = os.lseek(self._log, 0, os.SEEK_END)
+        if not size:
+            return ""
+        log, self._log = self._log, None
+        try:
+            return os.pread(log, TAIL, max(0, size - TAIL)).decode(errors="replace")
+        finally:
+            os.close(log)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._is_on:
+            return
+        for number, copy in zip((1, 2), self._former, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        if self._log is not None:
+            os.close(self._log)
+            with suppress(OSError):
+                os.unlink(self._path)
+
+
+@contextmanager
+def capture_output(path: str) -> Iterator[None]:
+    """Send all that is printed in here to a file.
+
+    Args:
+        path: The log; one that is there is replaced. There is none where nothing was printed.
+    """
+    with Capture() as capture:
+        capture.begin(path)
+        try:
+            yield
+        finally:
+            capture.end()
+
+
+def _open_log(path: str) -> tuple[str, int]:
+    # Appending, so that child processes with an offset of their own do not write over each other.
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return path, os.open(path, flags, 0o600)
+    except OSError:
+        return "", os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+class _Log(io.FileIO):
+    """Loses what a full disk does not take: no task fails for want of room for its log."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
+class _Stream(io.TextIOWrapper):
+    """Notes whether a job has changed how it writes."""
+
+    def reconfigure(self, **options: Any) -> None:
+        self.is_changed = True
+        super().reconfigure(**options)
+
+
+def _stream(number: int) -> _Stream:
+    raw = io.BufferedWriter(_Log(number, "w", closefd=False))
+    return _Stream(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _is_fresh(stream: _Stream) -> bool:
+    """Tell whether a job's stream is as it was made, so that the next job can have it."""
+    try:
+        return not stream.closed and not vars(stream)
+    except ValueError:  # its buffer was taken out of it
+        return False
+
+
+def flush_all() -> None:
+    """Write out what Python and C code still hold of what was printed."""
+    _flush(sys.stdout, sys.stderr)
+
+
+def _flush(*streams: Any) -> None:
+    for stream in streams:
+        with suppress(Exception):  # a task may have closed it, or there never was one
+            stream.flush()
+    with suppress(Exception):
+        _c_library().fflush(None)
+
+
+@cache
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)

@@ -1,0 +1,120 @@
+"""Short tasks go to a worker together; still each finds it as the first one did, and has a log of its own."""
+
+from __future__ import annotations
+
+import json
+
+PIPELINE = """
+import json
+from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+{body}
+
+tasks = [FunctionTask(f"task-{{n:02}}", task, {{"n": MemoryDatum(pointer=n)}}, {{"seen": None}}) for n in range(60)]
+report = WorkflowManager(tasks, jobs=1, listeners=[]).run()
+logs = {{it.task: it.log for it in report.tasks}}
+print(json.dumps([[it["seen"].pointer for it in tasks], [logs[it.identifier] for it in tasks]]))
+"""
+
+
+def _run(project, body: str) -> tuple[list[object], list[str]]:
+    project.write("pipeline.py", PIPELINE.format(body=body))
+    said = project.run("pipeline.py")
+    seen, logs = json.loads(said.stdout)
+    return seen, logs
+
+
+def test_each_task_has_what_it_printed_itself(project):
+    """Whether the one before printed something or not, and whatever it did to the streams."""
+    body = """
+import os
+import sys
+
+def task(n):
+    seen = sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.closed
+    if n % 3 == 1:
+        print("number", n)
+    if n % 10 == 1:
+        sys.stdout.reconfigure(line_buffering=False, encoding="ascii")
+        sys.stdout.write("held back")
+    if n % 10 == 3:
+        sys.stdout.close()
+    if n % 10 == 5:
+        sys.stderr.detach()
+    if n % 10 == 7:
+        os.close(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if n % 10 == 9:
+        os.write(2, b"raw")
+    return {"seen": seen}
+"""
+    seen, logs = _run(project, body)
+    assert seen == [["utf-8", True, False]] * 60
+    for n, log in enumerate(logs):
+        expected = f"number {n}\n" if n % 3 == 1 else ""
+        expected += "held back" if n % 10 == 1 else "raw" if n % 10 == 9 else ""
+        assert n % 10 == 7 or log == expected, n
+
+
+def test_no_task_finds_what_another_did_to_the_process(project):
+    """Neither in modules, in the environment and its methods, in `os.open`, nor in threads and random numbers."""
+    body = """
+import os
+import random
+import sys
+import threading
+
+COUNT = []
+
+def fake(*arguments, **options):
+    raise OSError("patched")
+
+def task(n):
+    COUNT.append(n)
+    seen = [COUNT == [n], os.environ.get("LEFT"), os.getcwd() != "/", "own_module" in sys.modules, len(sys.argv)]
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    seen += [os.environ.get("HOME") is not None, sys.stdout is not None]
+    os.environ["LEFT"] = "behind"
+    os.chdir("/")
+    sys.modules["own_module"] = threading
+    del sys.modules["own_module"]
+    sys.argv.append("more")
+    os.open = fake
+    type(os.environ).__getitem__ = fake
+    return {"seen": [*seen, random.random()]}
+"""
+    seen, _ = _run(project, body)
+    numbers = [one.pop() for one in seen]
+    assert seen == [[True, None, True, False, seen[0][4], True, True]] * 60
+    assert len(set(numbers)) == 60
+
+
+def test_workers_come_up_only_where_a_function_must_run(project):
+    """They are started early, but not for what is put back or up to date, nor for scripts."""
+    project.write(
+        "pipeline.py",
+        """
+        from multiprocessing import resource_tracker
+        from dagger.core import FunctionTask, MemoryDatum, ScriptTask, WorkflowManager
+
+        def write(n, made):
+            with open(made, "w") as file:
+                file.write(str(n))
+
+        wrote = FunctionTask("write", write, {"n": MemoryDatum(pointer=1)}, {"made": "made.txt"})
+        script = "cat {made} > {copy} # SCRIPT"
+        copied = ScriptTask("copy", {"made": wrote["made"]}, {"copy": "copy.txt"}, script=script)
+        WorkflowManager(copied).run()
+        print(resource_tracker._resource_tracker._fd is not None)  # it comes before the workers
+        """,
+    )
+    assert project.run("pipeline.py").stdout == "True\n"
+    for name in ("made.txt", "copy.txt"):
+        (project.path / name).unlink()
+    assert project.run("pipeline.py").stdout == "False\n"
+    assert project.came_out("restored") == {"write", "copy"}
+    text = project.read("pipeline.py").replace("SCRIPT", "another")
+    (project.path / "pipeline.py").write_text(text)
+    assert project.run("pipeline.py").stdout == "False\n"
+    assert project.ran() == {"copy"}
