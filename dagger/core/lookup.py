@@ -88,10 +88,6 @@ class Lookup:
             seen,
         )
 
-    def published(self, manifest: Manifest, seen: frozenset[float] | None) -> bool:
-        """Tell whether another manager has filed a record since a look-up."""
-        return seen is not None and any(record.started not in seen for record in self.cache.records(manifest.key))
-
     def give_up(self, record: Record) -> None:
         """Try no more to put back what a record says: a blob was damaged, or it cannot be built as it stands."""
         self._given_up.add((record.key, record.started))

@@ -405,6 +405,7 @@ def _blind_to_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _blind_to_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cache, "records", lambda _self, _key: [])
+    monkeypatch.setattr(Cache, "records_many", lambda _self, keys: {key: [] for key in keys})
 
 
 def _glancing_past_sources(monkeypatch: pytest.MonkeyPatch) -> None:
