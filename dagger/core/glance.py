@@ -76,18 +76,19 @@ class Glance:
 
     def _is_source(self, path: str, digest: str, mark: Any) -> bool:
         """Tell whether a file that no task makes is what it was."""
+        is_known = False
+        if mark is not None and self._trusted:
+            now = os.stat(path if self._is_here else self._lookup.places.absolute(path))
+            # `stamps_of`, without the call
+            is_known = mark == (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+        if not is_known:
+            if self._lookup.worth_of_file(path) != digest:
+                return False
+            self.has_read = True
         if len(self._digests) == _MOST_KEPT:
             self._digests.clear()  # who shares a source stands near by, most of the time
         self._digests[path] = digest
-        if mark is not None and self._trusted:
-            now = os.stat(path if self._is_here else self._lookup.places.absolute(path))
-            if mark == (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino):  # `stamps_of`, without the call
-                return True
-        if self._lookup.worth_of_file(path) == digest:
-            self.has_read = True
-            return True
-        del self._digests[path]
-        return False
+        return True
 
     def _is_made(self, datum: AbstractDatum, output: Any, mark: Any) -> bool:
         """Tell whether an output is there as it was made."""

@@ -220,7 +220,7 @@ class Recall:
         parts: Iterator[Any] = self.cache.memo(RUN, self._name)
         head = next(parts, None)
         # What is recalled is not asked of the digests of files, and they forget what nobody asks for.
-        if type(head) is tuple and head[0] == _FORM and head[1] <= time.time() < head[1] + _KEPT_SECONDS:
+        if type(head) is tuple and head[:1] == (_FORM,) and head[1] <= time.time() < head[1] + _KEPT_SECONDS:
             self._head = head
             for part in parts:
                 if type(part) is not tuple or list(map(type, part)) != [int, dict]:
