@@ -459,10 +459,13 @@ def main() -> None:
 
     A third argument is a descriptor that the scripts inherit, and whose file is touched when all has ended.
     """
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(sys.argv[1]))
-    control_descriptor = control.fileno()
-    os.set_inheritable(control_descriptor, False)
-    if sys.argv[3:]:
+    given = int(sys.argv[1])
+    if given == HELD:
+        given = os.dup(HELD)
+        os.close(HELD)
+    os.set_inheritable(given, False)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, given)
+    if sys.argv[3:] and int(sys.argv[3]) != HELD:  # where the manager has many files open, it can be that already
         os.dup2(int(sys.argv[3]), HELD)
         os.close(int(sys.argv[3]))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -85,6 +85,9 @@ class Walker:
         self.made = made
         self._several: dict[AbstractTask, dict[AbstractDatum, str]] = {}
         self._has_converters = bool(converter_registry.custom())
+        self._converts_plain_data = self._has_converters and any(
+            converter_registry.custom_for(cls, form) for cls in (*_SINGLE, DatumList) for form in InputForm
+        )
         self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
 
@@ -113,7 +116,7 @@ class Walker:
 
     def plain_outline(self, task: AbstractTask) -> Outline | None:
         """Return what a task was declared as, where that can be told in plain values, as of most tasks."""
-        return None if self._has_converters else plain_outline(task, self._plain_code, self.source)
+        return None if self._converts_plain_data else plain_outline(task, self._plain_code, self.source)
 
     def outline(self, task: AbstractTask) -> bytes:
         """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.

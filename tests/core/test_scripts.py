@@ -524,3 +524,25 @@ def test_children_are_found_without_the_kernels_list() -> None:
     finally:
         process.kill()
         process.wait()
+
+
+MANY_OPEN = """
+    import os
+    from dagger.core import ScriptTask, WorkflowManager
+
+    for most in range(85, 101):
+        opened = []
+        while not opened or opened[-1] < most:
+            opened.append(os.dup(0))
+        task = ScriptTask(f"task-{most}", outputs={"made": "made.txt"}, script="echo $$ > {made}")
+        WorkflowManager(task, cache=f"cache-{most}", listeners=[]).run()
+        for descriptor in opened:
+            os.close(descriptor)
+    print("done")
+"""
+
+
+def test_scripts_run_however_many_files_the_manager_has_open(project) -> None:
+    """What the guardian gets can have any number, also the one that it gives to what it holds."""
+    project.write("pipeline.py", MANY_OPEN)
+    assert project.run("pipeline.py").stdout == "done\n"
