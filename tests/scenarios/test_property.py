@@ -426,18 +426,17 @@ def _tied_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("machine", [Builds, OldBuilds])
 @pytest.mark.parametrize(
-    "break_it",
+    ("break_it", "machine"),
     [
-        _blind_to_files,
-        _blind_to_inputs,
-        _blind_to_code,
-        _blind_to_records,
-        _glancing_past_sources,
-        _glancing_past_outputs,
-        _outlining_without_code,
-        _tied_to_time,
+        (_blind_to_files, Builds),
+        (_blind_to_inputs, Builds),
+        (_blind_to_code, Builds),
+        (_blind_to_records, Builds),
+        (_tied_to_time, Builds),
+        (_glancing_past_sources, OldBuilds),
+        (_glancing_past_outputs, OldBuilds),
+        (_outlining_without_code, OldBuilds),
     ],
 )
 def test_a_wrong_builder_is_found_out(
