@@ -16,7 +16,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-TAIL = 8192
+from dagger.core.jobs import LOG_TAIL
 
 
 class Capture:
@@ -71,7 +71,7 @@ class Capture:
             return ""
         log, self._log = self._log, None
         try:
-            return os.pread(log, TAIL, max(0, size - TAIL)).decode(errors="replace")
+            return os.pread(log, LOG_TAIL, max(0, size - LOG_TAIL)).decode(errors="replace")
         finally:
             os.close(log)
 

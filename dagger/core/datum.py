@@ -214,12 +214,15 @@ def is_pattern(path: str) -> bool:
 
 def promised_file(declared: object) -> FileDatum | None:
     """Return the datum of a file that a task will make, at no cost where it is declared by a plain path; else None."""
-    if type(declared) is not str or not _is_plain_path(declared):
-        return None
+    return unseen_file(declared) if type(declared) is str and _is_plain_path(declared) else None
+
+
+def unseen_file(path: str) -> FileDatum:
+    """Return the datum of a file whose path is well formed, without a look at either."""
     datum = FileDatum.__new__(FileDatum)
     datum._parents = ()
     datum._known_quickhash = None
-    datum._pointer = declared
+    datum._pointer = path
     datum._state = _POPULATED
     return datum
 

@@ -127,8 +127,7 @@ class Walker:
         return self._sketch(task).digest()
 
     def _plain_code(self, task: AbstractTask) -> object:
-        known = self._code.get(task.script if type(task) is ScriptTask else id(task.function))  # type: ignore[attr-defined]
-        return (known or self.code(task))[1]
+        return (self._code.get(_body(task)) or self.code(task))[1]
 
     def _sketch(self, task: AbstractTask) -> _Sketch:
         sketch = _Sketch([*_common, ("task", task.identifier, type_name(task))])
@@ -164,7 +163,7 @@ class Walker:
         """Return what stands for a task's code in this run: of most, their function or script and nothing else."""
         data = (*task.inputs.values(), *task.outputs.values())
         if type(task) in _CORE_TASKS and _CORE_TYPES.issuperset(map(type, data)):
-            return task.script if isinstance(task, ScriptTask) else id(task.function)  # type: ignore[attr-defined]
+            return _body(task)
         return tuple([it if type(it) is str else id(it) for it in code_of(task, self._is_own)])
 
     def _is_own(self, cls: type) -> bool:
@@ -286,6 +285,11 @@ class Walker:
                 rows.append(("output", place, kind_of(member)))
                 if isinstance(member, FileDatum) and (sees_pickles or not is_pickle(member)):
                     rows.append(("output path", place, self.places.shown(member.pointer)))
+
+
+def _body(task: AbstractTask) -> object:
+    """Return what stands for the code of a task of a core type, whose data are too, within one run."""
+    return task.script if type(task) is ScriptTask else id(task.function)  # type: ignore[attr-defined]
 
 
 def _encoded(rows: Sequence[Row]) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from dagger.abstract import AbstractDatum, DatumList, DatumState
-from dagger.core.datum import FileDatum, MemoryDatum, StoredValue
+from dagger.core.datum import FileDatum, MemoryDatum, StoredValue, unseen_file
 
 Item: TypeAlias = "str | tuple[str, bytes | None]"
 """Where a file is; or the digest of a stored value, and its bytes where they are small."""
@@ -35,7 +35,7 @@ class Parcel(NamedTuple):
             blobs: The blob store's directory.
         """
         inputs = {name: _input(given, blobs) for name, given in self.inputs}
-        return inputs, {name: MemoryDatum() if path is None else _file(path) for name, path in self.outputs}
+        return inputs, {name: MemoryDatum() if path is None else unseen_file(path) for name, path in self.outputs}
 
 
 def _input(given: Item | list[Item], blobs: str) -> AbstractDatum:
@@ -44,18 +44,11 @@ def _input(given: Item | list[Item], blobs: str) -> AbstractDatum:
         members = [_input(item, blobs) for item in given]
         return DatumList(type(members[0]) if members else MemoryDatum, members)
     if isinstance(given, str):
-        datum = _file(given)
+        datum = unseen_file(given)
     else:
         datum = MemoryDatum()
         datum._pointer = StoredValue(blobs, *given)
     datum._state = DatumState.AVAILABLE
-    return datum
-
-
-def _file(path: str) -> FileDatum:
-    datum = FileDatum()
-    datum._pointer = path
-    datum._state = DatumState.POPULATED
     return datum
 
 

@@ -18,11 +18,11 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
+from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
 from dagger.cache.files import Stamps, with_bit
 from dagger.cache.memos import RUN, Packed
 from dagger.cache.records import Output, Read
-from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.glance import Glance, output_of, plain_output
 from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
@@ -33,7 +33,6 @@ from dagger.core.report import RAN, RESTORED, UP_TO_DATE
 _PART = 1000
 _GOOD = {RAN, RESTORED, UP_TO_DATE}
 _KEPT_SECONDS = 30 * 86_400
-_SINGLE = (FileDatum, MemoryDatum)
 _FORM = f"{FORMAT} 1"
 
 Entry = tuple[Any, str, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
@@ -94,10 +93,11 @@ class Recall:
 
         In that case the tasks' data hold what they are worth, else `good` is set.
         """
-        missing = _reachable(self.ends)
         parts = self._entries()
         first = next(parts, None)
-        if missing is None or first is None:
+        needed = [] if first is None else collect_dependencies(self.ends)
+        missing = {task.identifier: task for task in needed}
+        if first is None or len(missing) < len(needed):  # two of one name are refused elsewhere
             return None
         look = Glance(self.lookup, self.cache.racy_since())
         tasks: list[AbstractTask] = []
@@ -299,31 +299,6 @@ class _Former:
             self._open.update((name, (self.count, entry)) for name, entry in part[1].items())
             self.count += 1
         return part is not None
-
-
-def _reachable(ends: Iterable[AbstractTask]) -> dict[str, AbstractTask] | None:
-    """Return the tasks that are wanted, and all that they need, by name; None where two have one name."""
-    found: dict[str, AbstractTask] = {}
-    waiting = list(ends)
-    for task in waiting:
-        if found.setdefault(task.identifier, task) is not task:
-            return None
-    for task in waiting:  # it grows meanwhile
-        for datum in task.inputs.values():
-            for maker in datum._parents if type(datum) in _SINGLE else datum._makers():
-                other = found.get(maker.identifier)
-                if other is None:
-                    found[maker.identifier] = maker
-                    waiting.append(maker)
-                elif other is not maker:
-                    return None
-        for needed in task._dependencies or ():
-            if needed.identifier not in found:
-                found[needed.identifier] = needed
-                waiting.append(needed)
-            elif found[needed.identifier] is not needed:
-                return None
-    return found
 
 
 def _entry(known: Known) -> Entry:
