@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from dagger.cache import rows
 from dagger.cache.files import StatIndex
 from dagger.cache.layout import Layout
-from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_packed, read_parts, write_parts
+from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_packed, write_parts
 from dagger.cache.presence import Presence
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
@@ -287,9 +287,9 @@ class Cache:
                 self._warn_unwritable(error)
         return move_beside(path)
 
-    def memo(self, kind: str, name: str) -> Iterator[object]:
+    def memo(self, kind: str, name: str) -> Iterator[Packed]:
         """Yield what was remembered for the root to spare work, part by part, as far as it is whole."""
-        return read_parts(self._memo_path(kind, name))
+        return read_packed(self._memo_path(kind, name))
 
     def set_memo(self, kind: str, parts: Iterable[object], name: str) -> None:
         """Remember something that can be made again: plain tuples, lists, dicts, texts, bytes and numbers."""
@@ -308,7 +308,7 @@ class Cache:
         drop_memos(self._layout.memos, f"{kind}-{rows.short(self.root)}-", aside=os.path.basename(path))
 
     def memo_aside(self, kind: str, name: str) -> Iterator[Packed]:
-        """Yield the parts of a memo that was set aside, packed, for the one that replaces it."""
+        """Yield the parts of a memo that was set aside, for the one that replaces it."""
         path = f"{self._memo_path(kind, name)}~"
         try:
             yield from read_packed(path)

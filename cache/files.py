@@ -24,6 +24,7 @@ import xxhash
 from dagger.cache.digests import digest_text
 from dagger.cache.filesystems import FileClock
 from dagger.cache.mapping import MappedDigest, is_to_be_mapped
+from dagger.cache.stamps import Stamps, stamps_of
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
 from dagger.errors import CacheError
@@ -32,9 +33,6 @@ _KEPT_DAYS = 90
 _LARGE = 4 << 20
 _DAY = 86_400
 
-
-Stamps = tuple[int, int, int, int]
-"""Size, mtime_ns, ctime_ns and inode."""
 Seen = tuple[Stamps, str, int, bool]
 """A file's stamps when it was digested, its digest, the last day on which somebody asked, whether it is executable."""
 
@@ -304,11 +302,6 @@ def directory_listing_digest(path: str) -> str:
         state.update(b"%d:" % len(name))
         state.update(name)
     return str(state.hexdigest())
-
-
-def stamps_of(status: os.stat_result) -> Stamps:
-    """Return what of a file's stat tells a change of it."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _refuse(path: str, status: os.stat_result) -> str:

@@ -1,22 +1,61 @@
-"""Is a task as it was, by what a memo holds of it: one look at its declaration, one at each of its files.
+"""Is all as it was, by what a memo holds of it: one look at each declaration, one at each file.
 
-This is what a run with nothing to do spends its time on, task by task; hence the looks in place of calls.
+This is what a run with nothing to do spends its time on, so a thousand tasks are compared at once: all that they were
+declared as with one digest, and the stamps of all their files with one text of bytes, which are taken meanwhile. Where
+either differs, each of the thousand is looked at by itself.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from xxhash import xxh3_128_digest
 
 from dagger.abstract import AbstractDatum, AbstractTask
+from dagger.cache.memos import Packed
 from dagger.cache.records import Member, Output, Read
+from dagger.cache.stamps import ManyStamps, joined, packed, stamps_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import ABSENT
+from dagger.core.outline import Outline
 
 Plain = tuple[Any, ...]
 """An output, as a memo holds it."""
+Entry = tuple[Any, str, tuple[Plain, ...], tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
+"""What a memo holds of a task: its outline, its key, what it made, what it was seen to read, and the files that it
+takes and no task makes. Behind each of the last two stands a mark, and those of the outputs come last: the stamps by
+which a file is known again without being read, or None."""
+Worth = Any
+"""What a task's outputs are worth: of one file the quickhash, of all else the outputs as a memo holds them."""
+Summary = tuple[int, list[str], bytes, bytes, bytes, bytes, list[Any], str, list[Worth]]
+"""What a memo holds of many tasks at once, all of which have an outline and marks: the newest of these, the tasks'
+names, a digest of their outlines, the paths of what they take and of what they make, as `ManyStamps` takes them, their
+stamps, other reads that must hold, keys, a line each, and worths."""
+
+_FORM = [int, list, bytes, bytes, bytes, bytes, list, str, list]
 _FILE = 5
-_MOST_KEPT = 5_000
+_AHEAD = 16
+"""So many summaries have their stamps taken while those before them are compared."""
+
+
+class Part(NamedTuple):
+    """A part of a memo.
+
+    Attributes:
+        summary: What can be compared at once, where `stamps` are not None.
+        stamps: Those of the files in it.
+        trusted: Whether the stamps in it are old enough to prove anything.
+        entries: The tasks' entries.
+    """
+
+    summary: Summary
+    stamps: ManyStamps | None
+    trusted: bool
+    entries: Packed
 
 
 class Glance:
@@ -25,47 +64,78 @@ class Glance:
     Args:
         lookup: Looks at what is not told by a file's stat.
         racy_since: The stamp, in ns, from which on a stat proves nothing.
+        parts: Summary and entries of each part of the memo.
 
     Attributes:
         has_read: Whether a file was known only when it was read: its stat can be noted now.
     """
 
-    def __init__(self, lookup: Lookup, racy_since: int) -> None:
+    def __init__(self, lookup: Lookup, racy_since: int, parts: Iterator[tuple[Packed, Packed]]) -> None:
         self.has_read = False
         self._lookup = lookup
-        self._outline = lookup.walker.plain_outline
-        # Where the root is the working directory, the system finds the way by itself, and sooner.
-        self._is_here = lookup.places.root == os.getcwd()
+        self._root = os.fsencode(lookup.places.root)
         self._racy_since = racy_since
-        self._trusted = True
+        self._under_way = deque(map(self._begun, islice(parts, _AHEAD)))
+        self._later = map(self._begun, parts)
         self._digests: dict[str, str] = {}
 
-    def trust(self, newest: int) -> None:
-        """Take the marks of what comes for what they say, unless the newest stamp in them is too young for that."""
-        self._trusted = newest < self._racy_since
+    def parts(self) -> Iterator[Part]:
+        """Yield the parts of the memo; the stamps of the next ones are on their way meanwhile."""
+        under_way = self._under_way
+        while under_way:
+            yield under_way.popleft()
+            under_way.extend(islice(self._later, 1))
 
-    def worth(self, task: AbstractTask, entry: Any) -> Any:
-        """Return what a task's outputs are worth, as `adopt` takes it, if the task is as it was; else None."""
+    def _begun(self, part: tuple[Packed, Packed]) -> Part:
+        summary: Any = part[0].value()
+        trusted = type(summary) is tuple and type(summary[0]) is int and summary[0] < self._racy_since
+        stamps = ManyStamps(self._root, *summary[3:5]) if trusted and is_whole(summary) else None
+        return Part(summary, stamps, trusted, part[1])
+
+    def are_as_they_were(self, tasks: Sequence[AbstractTask], summary: Summary, stamps: ManyStamps) -> bool:
+        """Tell whether the tasks of a summary are, each by itself."""
+        _, _, outlines, _, _, were, reads, _, worths = summary
+        words: list[str] = []
+        add_outline = self._lookup.walker.add_outline
+        try:
+            for task in tasks:
+                if not add_outline(task, words):
+                    return False
+            return (
+                digest_of_words(words) == outlines
+                and stamps.taken() == were
+                and all(self._lookup.current(Read(*read)) == read[2] for read in reads)
+                and all(self._are_stored(*it) for it in zip(tasks, worths, strict=True) if type(it[1]) is not int)
+            )
+        except Exception:  # whatever is wrong with it, the next look tells
+            return False
+
+    def worth(self, task: AbstractTask, entry: Any, *, trusted: bool) -> Worth | None:
+        """Return what a task's outputs are worth if it is as it was by itself, else None.
+
+        Args:
+            task: The task.
+            entry: What the memo holds of it.
+            trusted: Whether the marks in it are old enough to prove anything.
+        """
         try:
             outline, _, outputs, reads, files, marks = entry
-            if type(outline) is not tuple or self._outline(task) != outline:
+            if type(outline) is not tuple or self._lookup.walker.plain_outline(task) != outline:
                 return None
-            digests = self._digests
             for path, digest, mark in files:
-                if digests.get(path) != digest and not self._is_source(path, digest, mark):
+                if self._digests.get(path) != digest and not self._is_source(path, digest, trusted and mark):
                     return None
             for kind, name, digest, mark in reads:
-                if not self._holds(kind, name, digest, mark):
+                if not self._holds(kind, name, digest, trusted and mark):
                     return None
             for datum, output, mark in zip(task.outputs.values(), outputs, marks, strict=True):
-                if not self._is_made(datum, output, mark):
+                if not self._is_made(datum, output, trusted and mark):
                     return None
         except Exception:  # whatever is wrong with the entry, the look-up tells
             return None
-        # A digest's number is what the datum will hold; its text would only take room until then.
-        return int(output[2] or output[1], 16) if len(outputs) == 1 and len(output) == _FILE else outputs
+        return worth_of(outputs)
 
-    def adopt(self, task: AbstractTask, worth: Any) -> None:
+    def adopt(self, task: AbstractTask, worth: Worth) -> None:
         """Give a task's data what they hold."""
         if type(worth) is int:
             (datum,) = task.outputs.values()
@@ -74,32 +144,36 @@ class Glance:
         for datum, output in zip(task.outputs.values(), worth, strict=True):
             self._lookup.adopt(datum, output_of(output))
 
+    def wait(self) -> None:
+        """Let the stamps that are on their way be taken: a file may be read by a fork, which goes ill with threads."""
+        for part in self._under_way:
+            if part.stamps is not None:
+                part.stamps.taken()
+
+    def _are_stored(self, task: AbstractTask, outputs: Sequence[Plain]) -> bool:
+        """Tell whether the outputs that are no files are there."""
+        lookup = self._lookup
+        return all(
+            len(output) == _FILE or _is_in_record(output) or lookup.holds(datum, output_of(output))
+            for datum, output in zip(task.outputs.values(), outputs, strict=True)
+        )
+
     def _is_source(self, path: str, digest: str, mark: Any) -> bool:
         """Tell whether a file that no task makes is what it was."""
-        is_known = False
-        if mark is not None and self._trusted:
-            now = os.stat(path if self._is_here else self._lookup.places.absolute(path))
-            # `stamps_of`, without the call
-            is_known = mark == (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
-        if not is_known:
+        if not mark or mark != stamps_of(os.stat(self._lookup.places.absolute(path))):
             if self._lookup.worth_of_file(path) != digest:
                 return False
             self.has_read = True
-        if len(self._digests) == _MOST_KEPT:
-            self._digests.clear()  # who shares a source stands near by, most of the time
         self._digests[path] = digest
         return True
 
-    def _is_made(self, datum: AbstractDatum, output: Any, mark: Any) -> bool:
+    def _is_made(self, datum: AbstractDatum, output: Plain, mark: Any) -> bool:
         """Tell whether an output is there as it was made."""
-        if mark is not None and self._trusted:
-            path = datum._pointer
-            now = os.lstat(path if self._is_here else self._lookup.places.absolute(path))
-            if mark == (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino):
-                return True
+        if mark and mark == stamps_of(os.lstat(self._lookup.places.absolute(datum._pointer))):
+            return True
         if len(output) == _FILE:
             self.has_read = True
-        elif output[1] == "value" and output[5] is not None:  # its bytes are in its record
+        elif _is_in_record(output):
             return True
         return self._lookup.holds(datum, output_of(output))
 
@@ -108,6 +182,94 @@ class Glance:
         if kind == "file" and digest != ABSENT:
             return self._digests.get(name) == digest or self._is_source(name, digest, mark)
         return self._lookup.current(Read(kind, name, digest)) == digest
+
+
+def is_whole(summary: object) -> bool:
+    """Tell whether a summary says what can be compared at once."""
+    return type(summary) is tuple and list(map(type, summary)) == _FORM
+
+
+def is_marked(entry: Entry) -> bool:
+    """Tell whether a task's outline and the stamps of its files are known, so that it can be summed up with others."""
+    outline, _, outputs, reads, files, marks = entry
+    return (
+        type(outline) is tuple
+        and all(mark is not None or kind != "file" or digest == ABSENT for kind, _, digest, mark in reads)
+        and all(mark is not None for _, _, mark in files)
+        and all(mark is not None or len(output) != _FILE for output, mark in zip(outputs, marks, strict=True))
+    )
+
+
+def _marks(entry: Entry) -> Iterator[Any]:
+    _, _, _, reads, files, marks = entry
+    yield from (it[3] for it in reads)
+    yield from (it[2] for it in files)
+    yield from marks
+
+
+def summary_of(entries: Mapping[str, Entry]) -> Summary | tuple[int]:
+    """Return what can be compared at once of tasks; just the newest stamp, where each is to be looked at by itself."""
+    marks = chain.from_iterable(map(_marks, entries.values()))
+    newest = max((max(mark[1:3]) for mark in marks if mark is not None), default=0)
+    if not all(map(is_marked, entries.values())):
+        return (newest,)
+    words: list[str] = []
+    followed: dict[str, Any] = {}
+    made: dict[str, Any] = {}
+    reads: dict[Any, None] = {}
+    contradicts = False
+    for outline, _, outputs, seen, files, made_marks in entries.values():
+        words += outline
+        for kind, name, digest, mark in seen:
+            if mark is None:
+                reads[kind, name, digest] = None
+            else:
+                contradicts |= followed.setdefault(name, mark) != mark
+        for path, _, mark in files:
+            contradicts |= followed.setdefault(path, mark) != mark
+        made.update(zip(paths_made(outline, len(outputs)), made_marks, strict=True))
+    made.pop("", None)  # values
+    stamps = [*followed.values(), *made.values()]
+    outlines = digest_of_words(words)
+    if contradicts or not outlines:
+        return (newest,)
+    return (
+        newest,
+        list(entries),
+        outlines,
+        joined(list(followed)),
+        joined(list(made)),
+        b"".join([packed(it) for it in stamps]),
+        list(reads),
+        "\n".join([entry[1] for entry in entries.values()]),
+        [worth_of(entry[2]) for entry in entries.values()],
+    )
+
+
+def paths_made(outline: Outline, count: int) -> Outline:
+    """Return the paths of a task's outputs, which are so many, each empty where that is a value."""
+    return outline[len(outline) - 2 * count + 1 :: 2]
+
+
+def digest_of_words(words: Sequence[str]) -> bytes:
+    """Digest texts in a row; none where they could be told apart in two ways."""
+    text = "\0".join(words)
+    if text.count("\0") != len(words) - 1:
+        return b""
+    return xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def worth_of(outputs: Sequence[Plain]) -> Worth:
+    """Return what a task's outputs are worth, as `Glance.adopt` takes it."""
+    # A digest's number is what the datum will hold; its text would only take room until then.
+    if len(outputs) == 1 and len(outputs[0]) == _FILE:
+        return int(outputs[0][2] or outputs[0][1], 16)
+    return outputs
+
+
+def _is_in_record(output: Plain) -> bool:
+    """Tell whether an output is a value whose bytes lie in its record."""
+    return output[1] == "value" and output[5] is not None
 
 
 def plain_output(output: Output) -> Plain:

@@ -19,7 +19,7 @@ from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
-from dagger.core.outline import Outline, plain_outline
+from dagger.core.outline import Outline, add_outline, plain_outline
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
@@ -90,6 +90,7 @@ class Walker:
         )
         self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
+        self._plain_codes: dict[object, str] = {}
 
     def walk(self, task: AbstractTask, dependency_rows: Sequence[Row] = ()) -> Manifest:
         """Return a task's manifest. All of its upstream tasks must be settled.
@@ -118,6 +119,10 @@ class Walker:
         """Return what a task was declared as, where that can be told in plain values, as of most tasks."""
         return None if self._converts_plain_data else plain_outline(task, self._plain_code, self.source)
 
+    def add_outline(self, task: AbstractTask, words: list[str]) -> bool:
+        """Add the same to `words`, and tell whether there is one."""
+        return not self._converts_plain_data and add_outline(task, words, self._plain_code, self.source)
+
     def outline(self, task: AbstractTask) -> bytes:
         """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.
 
@@ -126,8 +131,14 @@ class Walker:
         """
         return self._sketch(task).digest()
 
-    def _plain_code(self, task: AbstractTask) -> object:
-        return (self._code.get(_body(task)) or self.code(task))[1]
+    def _plain_code(self, task: AbstractTask) -> str:
+        known = self._plain_codes.get(_body(task))
+        if known is None:
+            known = repr(self.code(task)[1])
+            memo = self._memo_of(task)
+            if memo == _body(task):  # else the classes of its data are code too
+                self._plain_codes[memo] = known
+        return known
 
     def _sketch(self, task: AbstractTask) -> _Sketch:
         sketch = _Sketch([*_common, ("task", task.identifier, type_name(task))])

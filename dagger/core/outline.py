@@ -17,12 +17,13 @@ from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.task import FunctionTask, PklTask, ScriptTask
 from dagger.errors import UndigestibleError
 
-Outline = tuple[object, ...]
-"""Of marshal's types."""
+Outline = tuple[str, ...]
 
 _KINDS: dict[type[AbstractTask], str] = {cls: cls.__name__ for cls in (FunctionTask, PklTask, ScriptTask)}
+# These stand where the name of a maker would; no name has such characters.
+_VALUE, _LIST, _SEVERAL = "\1", "\2", "\3"
 
-CodeOf = Callable[[AbstractTask], object]
+CodeOf = Callable[[AbstractTask], str]
 WorthOf = Callable[[str, AbstractDatum], "tuple[str, tuple[str, ...]]"]
 
 
@@ -34,61 +35,64 @@ def plain_outline(task: AbstractTask, code_of: CodeOf, worth_of: WorthOf) -> Out
         code_of: Returns what stands for its code.
         worth_of: Returns the digest of an input that is a value, and the own classes that it needs.
     """
+    words: list[str] = []
+    return tuple(words) if add_outline(task, words, code_of, worth_of) else None
+
+
+def add_outline(task: AbstractTask, words: list[str], code_of: CodeOf, worth_of: WorthOf) -> bool:
+    """Add the outline of a task, if it has one, and tell whether it has; if not, `words` are of no more use.
+
+    Each outline says how long it is, so that many in a row are told apart. Its last words are the names of the outputs,
+    each before its path, or before nothing where it is a value.
+    """
     kind = _KINDS.get(type(task))
     if kind is None or task._dependencies or task.ignore or task.version is not None or not task.cache:
-        return None
+        return False
     if kind == "ScriptTask" and (task.env or task.tools):  # type: ignore[attr-defined]
-        return None
+        return False
+    inputs, outputs = task.inputs, task.outputs
     try:
-        parts: list[object] = [kind, code_of(task), len(task.inputs)]
-        for name, datum in task.inputs.items():
+        words += (kind, code_of(task), str(len(inputs)), str(len(outputs)))
+        for name, datum in inputs.items():
             if type(datum) is DatumList:
-                parts += (name, len(datum.datums))
+                words += (name, _LIST, str(len(datum.datums)))
                 for index, member in enumerate(datum.datums):
-                    if not _add_input(f"{name}[{index}]", member, parts, worth_of):
-                        return None
-            elif not _add_input(name, datum, parts, worth_of):
-                return None
+                    if not _add_input(f"{name}[{index}]", member, words, worth_of):
+                        return False
+            elif not _add_input(name, datum, words, worth_of):
+                return False
     except UndigestibleError:
-        return None
-    for name, datum in task.outputs.items():
+        return False
+    for name, datum in outputs.items():
         cls = type(datum)
-        path = datum._pointer if cls is FileDatum else None
+        path = datum._pointer if cls is FileDatum else ""
         if (type(path) is not str or path[-1:] == "/") if cls is FileDatum else cls is not MemoryDatum:
-            return None
-        parts += (name, path)
-    return tuple(parts)
+            return False
+        words += (name, path)
+    return True
 
 
-def _add_input(name: str, datum: AbstractDatum, parts: list[object], worth_of: WorthOf) -> bool:
+def _add_input(name: str, datum: AbstractDatum, words: list[str], worth_of: WorthOf) -> bool:
     """Add an input's name, its maker and its path; tell whether that is all there is to it."""
     cls = type(datum)
-    if cls is FileDatum:
-        path: object = datum._pointer
-        if type(path) is not str:
-            return False
-    elif cls is MemoryDatum:
-        path = None
-    else:
+    path = datum._pointer if cls is FileDatum else ""
+    if type(path) is not str if cls is FileDatum else cls is not MemoryDatum:
         return False
     if not datum._parents:
-        if cls is MemoryDatum:
-            digest, classes = worth_of(name, datum)
-            if classes:
-                return False
-            path = digest.encode()  # no path is bytes
-        parts += (name, None, path)
-        return True
+        if cls is FileDatum:
+            words += (name, "", path)
+            return True
+        digest, classes = worth_of(name, datum)
+        words += (name, _VALUE, digest)
+        return not classes
     maker = datum._parents[-1]
     outputs = maker.outputs
     if len(outputs) == 1:
         (made,) = outputs.values()
-        if made is not datum:  # one of the files that a pattern found, or of a list
-            return False
-        parts += (name, maker.identifier, path)
-        return True
+        words += (name, maker.identifier, path)
+        return made is datum  # not where it is one of the files that a pattern found, or of a list
     for output, made in outputs.items():
         if made is datum:
-            parts += (name, (output, maker.identifier), path)
+            words += (name, f"{_SEVERAL}{maker.identifier}{_SEVERAL}{output}", path)
             return True
     return False

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
 from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
-from dagger.cache.files import Stamps, with_bit
+from dagger.cache.files import with_bit
 from dagger.cache.memos import RUN, Packed
 from dagger.cache.records import Output, Read
-from dagger.core.glance import Glance, output_of, plain_output
+from dagger.cache.stamps import Stamps
+from dagger.core.glance import Entry, Glance, is_marked, is_whole, output_of, paths_made, plain_output, summary_of
 from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import FORMAT
@@ -33,11 +34,7 @@ from dagger.core.report import RAN, RESTORED, UP_TO_DATE
 _PART = 1000
 _GOOD = {RAN, RESTORED, UP_TO_DATE}
 _KEPT_SECONDS = 30 * 86_400
-_FORM = f"{FORMAT} 1"
-
-Entry = tuple[Any, str, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
-"""What a memo holds of a task: as `Known`, in plain data. Behind each read and each file stands a mark, and those of
-the outputs come last: the stamps by which a file is known again without being read, or None."""
+_FORM = f"{FORMAT} 2"
 
 
 class Known(NamedTuple):
@@ -93,22 +90,33 @@ class Recall:
 
         In that case the tasks' data hold what they are worth, else `good` is set.
         """
-        parts = self._entries()
-        first = next(parts, None)
-        needed = [] if first is None else collect_dependencies(self.ends)
-        missing = {task.identifier: task for task in needed}
-        if first is None or len(missing) < len(needed):  # two of one name are refused elsewhere
+        pairs = self._pairs()
+        first = next(pairs, None)
+        if first is None:
             return None
-        look = Glance(self.lookup, self.cache.racy_since())
+        look = Glance(self.lookup, self.cache.racy_since(), chain((first,), pairs))
+        needed = collect_dependencies(self.ends)
+        missing = {task.identifier: task for task in needed}
+        if len(missing) < len(needed):  # two of one name are refused elsewhere
+            return None
         tasks: list[AbstractTask] = []
         keys: list[str] = []
         worths: list[Any] = []
-        for newest, entries in chain((first,), parts):
-            look.trust(newest)
+        for summary, stamps, trusted, entries in look.parts():
+            if stamps is not None:
+                its = [missing[name] for name in summary[1] if name in missing]
+                if len(its) == len(summary[1]) and look.are_as_they_were(its, summary, stamps):
+                    tasks += its
+                    keys.append(summary[7])
+                    worths += summary[8]
+                    for name in summary[1]:
+                        del missing[name]
+                    continue
+            look.wait()
             used: list[str] = []
-            for name, entry in entries.items():
+            for name, entry in entries_in(entries).items():
                 task = missing.get(name)
-                worth = None if task is None else look.worth(task, entry)
+                worth = None if task is None else look.worth(task, entry, trusted=trusted)
                 if task is not None and worth is not None:
                     del missing[name]
                     tasks.append(task)
@@ -135,7 +143,7 @@ class Recall:
         Returns:
             What there is to say where all are as they were, else None.
         """
-        former = _Former(self._entries())
+        former = _Former(self._pairs())
         for slot in slots:
             found = former.pop(slot.name)
             slot.known = self._known(slot, found) if found is not None and slot.name not in forced else None
@@ -191,76 +199,78 @@ class Recall:
         former = self.cache.memo_aside(RUN, self._name)
         head = next(former, None)
         if head is None or head.value() != self._head or self._count > len(known) / _PART * 2 + 8:
+            yield _FORM, time.time()
             yield from self._parts((name, _entry(it)) for name, it in known.items())
             return
         yield head
         fresh = {name: it for name, it in known.items() if self._recalled.get(name) is not it}
-        for index, part in enumerate(former):
-            yield self._merged(part, known, fresh) if index in self._touched else part
-        yield from islice(self._parts((name, _entry(it)) for name, it in fresh.items()), 1, None)
+        for index, part in enumerate(zip(former, former, strict=False)):
+            yield from self._merged(*part, known, fresh) if index in self._touched else part
+        yield from self._parts((name, _entry(it)) for name, it in fresh.items())
 
-    def _merged(self, part: Packed, known: dict[str, Known], fresh: dict[str, Known]) -> object:
-        """Return a part with what is new of its tasks, fresh no more then, and without those that are not known."""
-        former: Any = part.value()  # of the form that `settle` has seen
-        newest, entries = former
+    def _merged(
+        self, summary: Packed, entries: Packed, known: dict[str, Known], fresh: dict[str, Known]
+    ) -> Iterator[object]:
+        """Yield a part with what is new of its tasks, fresh no more then, and without those that are not known."""
+        was_whole = is_whole(summary.value())
         merged: dict[str, Entry] = {}
-        for name, entry in entries.items():
-            changed = fresh.pop(name, None)
-            if changed is not None:
-                merged[name], stamp = self._marked(_entry(changed))
-                newest = max(newest, stamp)
+        for name, entry in entries_in(entries).items():
+            if name in fresh:
+                changed = self._marked(_entry(fresh[name]))
+                if is_marked(changed) or not was_whole:  # else all of its part would be looked at one by one
+                    merged[name] = changed
+                    del fresh[name]
             elif name in known:
                 merged[name] = entry
-        return newest, merged
+        yield summary_of(merged)
+        yield merged
 
-    # The memo's form: a head, then parts of a thousand tasks, each with the newest stamp that is in it.
+    # The memo's form: a head, then of a thousand tasks each a summary and the entries.
 
-    def _entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield what the memo holds, part by part; nothing where it is of another form, or old."""
-        parts: Iterator[Any] = self.cache.memo(RUN, self._name)
-        head = next(parts, None)
+    def _pairs(self) -> Iterator[tuple[Packed, Packed]]:
+        """Yield summary and entries of each part of the memo; nothing where it is of another form, or old."""
+        parts = self.cache.memo(RUN, self._name)
+        first = next(parts, None)
+        head: Any = None if first is None else first.value()
         # What is recalled is not asked of the digests of files, and they forget what nobody asks for.
         if type(head) is tuple and head[:1] == (_FORM,) and head[1] <= time.time() < head[1] + _KEPT_SECONDS:
             self._head = head
-            for part in parts:
-                if type(part) is not tuple or list(map(type, part)) != [int, dict]:
-                    self._head = None
-                    return
-                yield part
+            yield from zip(parts, parts, strict=False)
 
     def _renewed(self) -> Iterator[tuple[str, Entry]]:
-        for _, entries in self._entries():
-            yield from entries.items()
+        for _, entries in self._pairs():
+            yield from entries_in(entries).items()
 
     def _write(self, entries: Iterable[tuple[str, Entry]]) -> None:
-        self.cache.set_memo(RUN, self._parts(entries), self._name)
+        head = _FORM, time.time()
+        self.cache.set_memo(RUN, chain((head,), self._parts(entries)), self._name)
 
     def _parts(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[object]:
-        yield _FORM, time.time()
-        kept: dict[str, Entry] = {}
-        newest = 0
-        for name, entry in entries:
-            kept[name], stamp = self._marked(entry)
-            newest = max(newest, stamp)
-            if len(kept) == _PART:
-                yield newest, kept
-                kept, newest = {}, 0
-        yield newest, kept
+        """Yield summary and entries, a thousand tasks at a time, apart from those that cannot be summed up."""
+        kept: dict[bool, dict[str, Entry]] = {True: {}, False: {}}
+        for name, unmarked in entries:
+            entry = self._marked(unmarked)
+            part = kept[is_marked(entry)]
+            part[name] = entry
+            if len(part) == _PART:
+                yield summary_of(part)
+                yield part
+                part.clear()
+        for part in filter(None, kept.values()):
+            yield summary_of(part)
+            yield part
 
-    def _marked(self, entry: Entry) -> tuple[Entry, int]:
-        """Return an entry with the marks of its files as far as they are known now, and the newest stamp among them."""
+    def _marked(self, entry: Entry) -> Entry:
+        """Return an entry with the marks of its files as far as they are known now."""
         outline, key, outputs, reads, files, marks = entry
         if type(outline) is not tuple:
-            return entry, 0
+            return entry
         mark = self._mark
         reads = tuple([(*it[:3], mark(it[1], it[2]) or it[3]) if it[0] == "file" else it for it in reads])
         files = tuple([(path, digest, mark(path, digest) or known) for path, digest, known in files])
-        paths = outline[len(outline) - 2 * len(outputs) + 1 :: 2]
-        made = zip(paths, map(output_of, outputs), marks, strict=True)
+        made = zip(paths_made(outline, len(outputs)), map(output_of, outputs), marks, strict=True)
         marks = tuple([(mark(path, _worth(it)) if it.kind == "file" else None) or known for path, it, known in made])
-        stamps = [it for it in (*(it[3] for it in reads), *(it[2] for it in files), *marks) if it is not None]
-        newest = max((max(mtime, ctime) for _, mtime, ctime, _ in stamps), default=0)
-        return (outline, key, outputs, reads, files, marks), newest
+        return outline, key, outputs, reads, files, marks
 
     def _mark(self, path: str, digest: str) -> Stamps | None:
         return self.cache.stats.mark(self.lookup.places.absolute(path), digest)
@@ -274,7 +284,7 @@ class _Former:
         place: Which part has what was asked for last, -1 where none has.
     """
 
-    def __init__(self, parts: Iterator[tuple[int, dict[str, Any]]]) -> None:
+    def __init__(self, parts: Iterator[tuple[Packed, Packed]]) -> None:
         self.count = 0
         self.place = -1
         self._parts = parts
@@ -296,9 +306,15 @@ class _Former:
     def _unpack(self) -> bool:
         part = next(self._parts, None)
         if part is not None:
-            self._open.update((name, (self.count, entry)) for name, entry in part[1].items())
+            self._open.update((name, (self.count, entry)) for name, entry in entries_in(part[1]).items())
             self.count += 1
         return part is not None
+
+
+def entries_in(packed: Packed) -> dict[str, Any]:
+    """Return the entries of a part of a memo; none where it is of another form."""
+    entries = packed.value()
+    return entries if isinstance(entries, dict) else {}
 
 
 def _entry(known: Known) -> Entry:
