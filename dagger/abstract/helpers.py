@@ -34,14 +34,14 @@ def collect_dependencies(end_tasks: Tasks) -> list[AbstractTask]:
 
     Cycles do no harm. The end tasks come first; for an order to run in see `topological_order`.
     """
-    found = dict.fromkeys(as_tasks(end_tasks))
-    stack = list(found)
-    while stack:
-        for task in stack.pop().upstream:
-            if task not in found:
-                found[task] = None
-                stack.append(task)
-    return list(found)
+    found = as_tasks(end_tasks)
+    seen = set(found)
+    for task in found:  # which grows meanwhile
+        for needed in task.upstream:
+            if needed not in seen:
+                seen.add(needed)
+                found.append(needed)
+    return found
 
 
 def construct_adj_list(end_tasks: Tasks) -> dict[AbstractTask, list[AbstractTask]]:

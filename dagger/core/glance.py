@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -67,11 +67,16 @@ class Glance:
         parts: Summary and entries of each part of the memo.
 
     Attributes:
+        good: The tasks that were found as they were by themselves, whatever has become of what they need.
+        keys: Theirs, a line each.
         has_read: Whether a file was known only when it was read: its stat can be noted now.
     """
 
     def __init__(self, lookup: Lookup, racy_since: int, parts: Iterator[tuple[Packed, Packed]]) -> None:
+        self.good: list[AbstractTask] = []
+        self.keys: list[str] = []
         self.has_read = False
+        self._worths: list[Worth] = []
         self._lookup = lookup
         self._root = os.fsencode(lookup.places.root)
         self._racy_since = racy_since
@@ -79,12 +84,58 @@ class Glance:
         self._later = map(self._begun, parts)
         self._digests: dict[str, str] = {}
 
-    def parts(self) -> Iterator[Part]:
+    def are_all_as_they_were(self, ends: Sequence[AbstractTask], count: int) -> bool:
+        """Look at the end tasks and all that they need; tell whether all of them are good.
+
+        Args:
+            ends: The end tasks.
+            count: How many tasks there are in a part of the memo.
+        """
+        survey = self._lookup.walker.survey(ends, count)
+        tasks, words = next(survey)
+        rest: list[AbstractTask] = []
+        parts: list[Part] = []
+        for part in self._parts():
+            if part.stamps is None:
+                parts.append(part)
+                continue
+            # The memo is in the survey's order, as long as the graph is what it was.
+            if [task.identifier for task in tasks] != part.summary[1]:
+                rest += tasks
+                parts.append(part)
+            elif self._are_as_they_were(tasks, words, part.summary, part.stamps):
+                self._note(tasks, part.summary[7], part.summary[8])
+            else:
+                rest += tasks
+                parts.append(part._replace(stamps=None))
+            tasks, words = next(survey, ([], []))
+        rest += chain(tasks, *(tasks for tasks, _ in survey))
+        missing = {task.identifier: task for task in rest}
+        for part in parts:
+            self._look_by_name(part, missing)
+        return not missing and len(rest) == len(set(rest))  # two of one name are refused elsewhere
+
+    def adopt(self) -> None:
+        """Give the data of all good tasks what they hold."""
+        lookup = self._lookup
+        for task, worth in zip(self.good, self._worths, strict=True):
+            if type(worth) is int:
+                (datum,) = task.outputs.values()
+                lookup.adopt_file(datum, worth)  # type: ignore[arg-type]  # one that is no file has no digest here
+                continue
+            for datum, output in zip(task.outputs.values(), worth, strict=True):
+                lookup.adopt(datum, output_of(output))
+
+    def _note(self, tasks: Iterable[AbstractTask], keys: str, worths: Iterable[Worth]) -> None:
+        self.good += tasks
+        self.keys.append(keys)
+        self._worths += worths
+
+    def _parts(self) -> Iterator[Part]:
         """Yield the parts of the memo; the stamps of the next ones are on their way meanwhile."""
-        under_way = self._under_way
-        while under_way:
-            yield under_way.popleft()
-            under_way.extend(islice(self._later, 1))
+        while self._under_way:
+            yield self._under_way.popleft()
+            self._under_way.extend(islice(self._later, 1))
 
     def _begun(self, part: tuple[Packed, Packed]) -> Part:
         summary: Any = part[0].value()
@@ -92,15 +143,30 @@ class Glance:
         stamps = ManyStamps(self._root, *summary[3:5]) if trusted and is_whole(summary) else None
         return Part(summary, stamps, trusted, part[1])
 
-    def are_as_they_were(self, tasks: Sequence[AbstractTask], summary: Summary, stamps: ManyStamps) -> bool:
-        """Tell whether the tasks of a summary are, each by itself."""
+    def _look_by_name(self, part: Part, missing: dict[str, AbstractTask]) -> None:
+        """Look at the tasks of a part, wherever they are among those that are missing, and take the good ones out."""
+        if part.stamps is not None:
+            part.stamps.taken()  # before anything is read: that may take a fork, which goes ill with threads
+            tasks = [missing[name] for name in part.summary[1] if name in missing]
+            words = [word for task in tasks for word in self._lookup.walker.plain_outline(task) or ()]
+            if self._are_as_they_were(tasks, words, part.summary, part.stamps):
+                self._note(tasks, part.summary[7], part.summary[8])
+                for name in part.summary[1]:
+                    del missing[name]
+                return
+        for name, entry in entries_in(part.entries).items():
+            task = missing.get(name)
+            worth = None if task is None else self._worth(task, entry, trusted=part.trusted)
+            if task is not None and worth is not None:
+                del missing[name]
+                self._note((task,), entry[1], (worth,))
+
+    def _are_as_they_were(
+        self, tasks: Sequence[AbstractTask], words: Sequence[str], summary: Summary, stamps: ManyStamps
+    ) -> bool:
+        """Tell whether the tasks of a summary, whose outlines these are, are as they were, each by itself."""
         _, _, outlines, _, _, were, reads, _, worths = summary
-        words: list[str] = []
-        add_outline = self._lookup.walker.add_outline
         try:
-            for task in tasks:
-                if not add_outline(task, words):
-                    return False
             return (
                 digest_of_words(words) == outlines
                 and stamps.taken() == were
@@ -110,7 +176,7 @@ class Glance:
         except Exception:  # whatever is wrong with it, the next look tells
             return False
 
-    def worth(self, task: AbstractTask, entry: Any, *, trusted: bool) -> Worth | None:
+    def _worth(self, task: AbstractTask, entry: Any, *, trusted: bool) -> Worth | None:
         """Return what a task's outputs are worth if it is as it was by itself, else None.
 
         Args:
@@ -134,21 +200,6 @@ class Glance:
         except Exception:  # whatever is wrong with the entry, the look-up tells
             return None
         return worth_of(outputs)
-
-    def adopt(self, task: AbstractTask, worth: Worth) -> None:
-        """Give a task's data what they hold."""
-        if type(worth) is int:
-            (datum,) = task.outputs.values()
-            self._lookup.adopt_file(datum, worth)  # type: ignore[arg-type]  # one that is no file has no digest here
-            return
-        for datum, output in zip(task.outputs.values(), worth, strict=True):
-            self._lookup.adopt(datum, output_of(output))
-
-    def wait(self) -> None:
-        """Let the stamps that are on their way be taken: a file may be read by a fork, which goes ill with threads."""
-        for part in self._under_way:
-            if part.stamps is not None:
-                part.stamps.taken()
 
     def _are_stored(self, task: AbstractTask, outputs: Sequence[Plain]) -> bool:
         """Tell whether the outputs that are no files are there."""
@@ -182,6 +233,12 @@ class Glance:
         if kind == "file" and digest != ABSENT:
             return self._digests.get(name) == digest or self._is_source(name, digest, mark)
         return self._lookup.current(Read(kind, name, digest)) == digest
+
+
+def entries_in(packed: Packed) -> dict[str, Any]:
+    """Return the entries of a part of a memo; none where it is of another form."""
+    entries = packed.value()
+    return entries if isinstance(entries, dict) else {}
 
 
 def is_whole(summary: object) -> bool:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from xxhash import xxh3_128_digest
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
+from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text, digest_value
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
-from dagger.core.outline import Outline, add_outline, plain_outline
+from dagger.core.outline import Outline, plain_outline, survey
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
@@ -119,9 +120,11 @@ class Walker:
         """Return what a task was declared as, where that can be told in plain values, as of most tasks."""
         return None if self._converts_plain_data else plain_outline(task, self._plain_code, self.source)
 
-    def add_outline(self, task: AbstractTask, words: list[str]) -> bool:
-        """Add the same to `words`, and tell whether there is one."""
-        return not self._converts_plain_data and add_outline(task, words, self._plain_code, self.source)
+    def survey(self, ends: Iterable[AbstractTask], count: int) -> Iterator[tuple[list[AbstractTask], list[str]]]:
+        """Yield the end tasks and all that they need, so many at a time, with their plain outlines as `survey` does."""
+        if self._converts_plain_data:
+            return iter([(collect_dependencies(ends), [])])
+        return survey(ends, self._plain_code, self.source, count)
 
     def outline(self, task: AbstractTask) -> bytes:
         """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.

@@ -10,12 +10,12 @@ their rows (`Walker.outline`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
+from dagger.abstract.helpers import as_tasks
 from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.task import FunctionTask, PklTask, ScriptTask
-from dagger.errors import UndigestibleError
 
 Outline = tuple[str, ...]
 
@@ -36,11 +36,48 @@ def plain_outline(task: AbstractTask, code_of: CodeOf, worth_of: WorthOf) -> Out
         worth_of: Returns the digest of an input that is a value, and the own classes that it needs.
     """
     words: list[str] = []
-    return tuple(words) if add_outline(task, words, code_of, worth_of) else None
+    return tuple(words) if _add_outline(task, words, [], set(), code_of, worth_of) else None
 
 
-def add_outline(task: AbstractTask, words: list[str], code_of: CodeOf, worth_of: WorthOf) -> bool:
-    """Add the outline of a task, if it has one, and tell whether it has; if not, `words` are of no more use.
+def survey(
+    ends: Iterable[AbstractTask], code_of: CodeOf, worth_of: WorthOf, count: int
+) -> Iterator[tuple[list[AbstractTask], list[str]]]:
+    """Yield the end tasks and all that they need, so many at a time, and their outlines in a row.
+
+    The order is that of `collect_dependencies`, but for tasks without an outline: these come last, with no words.
+    """
+    tasks = as_tasks(ends)
+    seen = set(tasks)
+    plain: list[AbstractTask] = []
+    words: list[str] = []
+    others: list[AbstractTask] = []
+    for task in tasks:  # which grows meanwhile
+        length = len(words)
+        if _add_outline(task, words, tasks, seen, code_of, worth_of):
+            plain.append(task)
+            if len(plain) == count:
+                yield plain, words
+                plain, words = [], []
+        else:
+            del words[length:]
+            others.append(task)
+            for needed in task.upstream:
+                if needed not in seen:
+                    seen.add(needed)
+                    tasks.append(needed)
+    yield plain, words
+    yield others, []
+
+
+def _add_outline(
+    task: AbstractTask,
+    words: list[str],
+    tasks: list[AbstractTask],
+    seen: set[AbstractTask],
+    code_of: CodeOf,
+    worth_of: WorthOf,
+) -> bool:
+    """Add the outline of a task to `words`, if it has one, and what it needs to `tasks`; tell whether it has.
 
     Each outline says how long it is, so that many in a row are told apart. Its last words are the names of the outputs,
     each before its path, or before nothing where it is a value.
@@ -54,14 +91,47 @@ def add_outline(task: AbstractTask, words: list[str], code_of: CodeOf, worth_of:
     try:
         words += (kind, code_of(task), str(len(inputs)), str(len(outputs)))
         for name, datum in inputs.items():
-            if type(datum) is DatumList:
-                words += (name, _LIST, str(len(datum.datums)))
-                for index, member in enumerate(datum.datums):
-                    if not _add_input(f"{name}[{index}]", member, words, worth_of):
+            if type(datum) is not DatumList:
+                given: Sequence[AbstractDatum] = (datum,)
+            elif not datum.datums or any(datum in maker.outputs.values() for maker in datum._parents):
+                return False  # made as a whole
+            else:
+                given = datum.datums
+                words += (name, _LIST, str(len(given)))
+            for member in given:
+                cls = type(member)
+                path = member._pointer if cls is FileDatum else ""
+                if type(path) is not str if cls is FileDatum else cls is not MemoryDatum:
+                    return False
+                makers = member._parents
+                if not makers:
+                    if cls is FileDatum:
+                        words += (name, "", path)
+                        continue
+                    digest, classes = worth_of(name, member)
+                    if classes:
                         return False
-            elif not _add_input(name, datum, words, worth_of):
-                return False
-    except UndigestibleError:
+                    words += (name, _VALUE, digest)
+                    continue
+                if len(makers) > 1:
+                    return False
+                (maker,) = makers
+                if maker not in seen:
+                    seen.add(maker)
+                    tasks.append(maker)
+                if len(maker.outputs) == 1:
+                    (made,) = maker.outputs.values()
+                    if made is not member:  # one of the files that a pattern found, or of a list
+                        return False
+                    words += (name, maker.identifier, path)
+                    continue
+                for output, made in maker.outputs.items():
+                    if made is member:
+                        words += (name, f"{_SEVERAL}{maker.identifier}{_SEVERAL}{output}", path)
+                        break
+                else:
+                    return False
+    except Exception:  # whatever is wrong with it, its manifest tells
         return False
     for name, datum in outputs.items():
         cls = type(datum)
@@ -70,29 +140,3 @@ def add_outline(task: AbstractTask, words: list[str], code_of: CodeOf, worth_of:
             return False
         words += (name, path)
     return True
-
-
-def _add_input(name: str, datum: AbstractDatum, words: list[str], worth_of: WorthOf) -> bool:
-    """Add an input's name, its maker and its path; tell whether that is all there is to it."""
-    cls = type(datum)
-    path = datum._pointer if cls is FileDatum else ""
-    if type(path) is not str if cls is FileDatum else cls is not MemoryDatum:
-        return False
-    if not datum._parents:
-        if cls is FileDatum:
-            words += (name, "", path)
-            return True
-        digest, classes = worth_of(name, datum)
-        words += (name, _VALUE, digest)
-        return not classes
-    maker = datum._parents[-1]
-    outputs = maker.outputs
-    if len(outputs) == 1:
-        (made,) = outputs.values()
-        words += (name, maker.identifier, path)
-        return made is datum  # not where it is one of the files that a pattern found, or of a list
-    for output, made in outputs.items():
-        if made is datum:
-            words += (name, f"{_SEVERAL}{maker.identifier}{_SEVERAL}{output}", path)
-            return True
-    return False

@@ -24,7 +24,17 @@ from dagger.cache.files import with_bit
 from dagger.cache.memos import RUN, Packed
 from dagger.cache.records import Output, Read
 from dagger.cache.stamps import Stamps
-from dagger.core.glance import Entry, Glance, is_marked, is_whole, output_of, paths_made, plain_output, summary_of
+from dagger.core.glance import (
+    Entry,
+    Glance,
+    entries_in,
+    is_marked,
+    is_whole,
+    output_of,
+    paths_made,
+    plain_output,
+    summary_of,
+)
 from dagger.core.graph import Slot
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import FORMAT
@@ -95,43 +105,13 @@ class Recall:
         if first is None:
             return None
         look = Glance(self.lookup, self.cache.racy_since(), chain((first,), pairs))
-        needed = collect_dependencies(self.ends)
-        missing = {task.identifier: task for task in needed}
-        if len(missing) < len(needed):  # two of one name are refused elsewhere
+        if not look.are_all_as_they_were(self.ends, _PART):
+            self.good = set(look.good)
             return None
-        tasks: list[AbstractTask] = []
-        keys: list[str] = []
-        worths: list[Any] = []
-        for summary, stamps, trusted, entries in look.parts():
-            if stamps is not None:
-                its = [missing[name] for name in summary[1] if name in missing]
-                if len(its) == len(summary[1]) and look.are_as_they_were(its, summary, stamps):
-                    tasks += its
-                    keys.append(summary[7])
-                    worths += summary[8]
-                    for name in summary[1]:
-                        del missing[name]
-                    continue
-            look.wait()
-            used: list[str] = []
-            for name, entry in entries_in(entries).items():
-                task = missing.get(name)
-                worth = None if task is None else look.worth(task, entry, trusted=trusted)
-                if task is not None and worth is not None:
-                    del missing[name]
-                    tasks.append(task)
-                    used.append(entry[1])
-                    worths.append(worth)
-            if used:
-                keys.append("\n".join(used))
-        if missing:
-            self.good = set(tasks)
-            return None
-        for task, worth in zip(tasks, worths, strict=True):
-            look.adopt(task, worth)
+        look.adopt()
         if look.has_read:
             self._write(self._renewed())
-        return Unchanged(tasks, keys)
+        return Unchanged(look.good, look.keys)
 
     def settle(self, slots: Sequence[Slot], forced: frozenset[str]) -> Unchanged | None:
         """Find the tasks of a plan that are as they were, and give their data what they hold.
@@ -191,7 +171,9 @@ class Recall:
     def keep(self, slots: Iterable[Slot]) -> None:
         """Remember the tasks that are up to date now."""
         good = (it for it in slots if it.known is not None and it.report is not None and it.report.outcome in _GOOD)
-        known = {slot.name: slot.known for slot in good if slot.known is not None}
+        by_task = {slot.task: slot.known for slot in good if slot.known is not None}
+        # In the order in which they will be looked at.
+        known = {task.identifier: by_task[task] for task in collect_dependencies(self.ends) if task in by_task}
         self.cache.set_memo(RUN, self._changed(known), self._name)
 
     def _changed(self, known: dict[str, Known]) -> Iterator[object]:
@@ -309,12 +291,6 @@ class _Former:
             self._open.update((name, (self.count, entry)) for name, entry in entries_in(part[1]).items())
             self.count += 1
         return part is not None
-
-
-def entries_in(packed: Packed) -> dict[str, Any]:
-    """Return the entries of a part of a memo; none where it is of another form."""
-    entries = packed.value()
-    return entries if isinstance(entries, dict) else {}
 
 
 def _entry(known: Known) -> Entry:

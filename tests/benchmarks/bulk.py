@@ -247,14 +247,18 @@ def array(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
 def _restored(
     case: str, title: str, n: int, folder: Path, made: str, copy: tuple[str, ...], limit: float, rounds: int
 ) -> Result:
-    call((sys.executable, "pipeline.py"), folder)
+    call((peers.dagger_python(), "pipeline.py"), folder)
     kept = folder / "kept"
     if not kept.exists():
         call((*copy, made, "kept"), folder)
     clear = _removing(folder, made)
     contenders = [
         Contender(
-            "dagger", (sys.executable, "pipeline.py"), folder, before=clear, check=lambda _: _must_be(folder / made)
+            "dagger",
+            (peers.dagger_python(), "pipeline.py"),
+            folder,
+            before=clear,
+            check=lambda _: _must_be(folder / made),
         ),
         _reporting("dagger, the run alone", folder, "pipeline.py", before=clear),
         Contender(" ".join(copy), (*copy, "kept", "copied"), folder, before=_removing(folder, "copied")),
@@ -275,7 +279,7 @@ def _reporting(
     before: Callable[[], object] | None = None,
     check: Callable[[str], object] | None = None,
 ) -> Contender:
-    return Contender(name, (sys.executable, *words), folder, before=before, check=check, reports=True)
+    return Contender(name, (peers.dagger_python(), *words), folder, before=before, check=check, reports=True)
 
 
 def _removing(folder: Path, *names: str) -> Callable[[], object]:

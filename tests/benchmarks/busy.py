@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -96,9 +95,9 @@ def even(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     ideal = TASKS * SECONDS / WORKERS
     samples = race(
         [
-            Contender("dagger", (sys.executable, "pipeline.py"), folder),
-            Contender("dagger, sleeping", (sys.executable, "sleeping.py"), folder),
-            Contender("ProcessPoolExecutor", (sys.executable, "bare.py"), folder),
+            Contender("dagger", (peers.dagger_python(), "pipeline.py"), folder),
+            Contender("dagger, sleeping", (peers.dagger_python(), "sleeping.py"), folder),
+            Contender("ProcessPoolExecutor", (peers.dagger_python(), "bare.py"), folder),
             Contender("ideal", constant=ideal),
         ],
         rounds,
@@ -120,7 +119,7 @@ def uneven(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     graph = random_graph(random.Random(1), 60)
     (folder / "graph.json").write_text(json.dumps(graph))
     (folder / "pipeline.py").write_text(UNEVEN)
-    command = (sys.executable, "pipeline.py")
+    command = (peers.dagger_python(), "pipeline.py")
     call(command, folder)
     planned = makespan(graph, WORKERS)
     samples = race(

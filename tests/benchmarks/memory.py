@@ -5,10 +5,9 @@ Target for 100,000 tasks: at most 1.5 kB a task, the user's own objects included
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
-from tests.benchmarks import tools
+from tests.benchmarks import peers, tools
 from tests.benchmarks.harness import Contender, Result, Target, race
 from tests.benchmarks.tools import FUNCTIONS, SCRIPTS
 
@@ -50,7 +49,7 @@ def _memory(name: str, shape: str, n: int, rounds: int) -> Result:
     tool = next(tool for tool in tools.DAGGER if tool.name == name)
     folder = tools.built(tool, shape, n).folder
     contenders = [
-        Contender(way, (sys.executable, "-c", PROBE, way, str(n)), folder, reports=True)
+        Contender(way, (peers.dagger_python(), "-c", PROBE, way, str(n)), folder, reports=True)
         for way in ("resident", "traced", "peak")
     ]
     contenders.append(Contender("limit", constant=LIMIT))

@@ -8,12 +8,11 @@ page at once; `gc` runs in bounded memory.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import tools
+from tests.benchmarks import peers, tools
 from tests.benchmarks.harness import Contender, Result, Sample, Target, call, progress, race
 from tests.benchmarks.tools import FUNCTIONS
 
@@ -68,7 +67,7 @@ def old(n: int, rounds: int) -> Iterator[Result]:
     target = Target(history, "empty history", 1.1)
     yield Result("old-noop", f"no-op of {TASKS:,} tasks, {FUNCTIONS}", 100 * n, samples, [target])
 
-    dagger = str(Path(sys.executable).with_name("dagger"))
+    dagger = str(Path(peers.dagger_python()).with_name("dagger"))
     page = ("sh", "-c", f"'{dagger}' cache ls | head -n 20")
     newest = (dagger, "cache", "ls", "--limit", "20")
     listing = [
@@ -95,6 +94,6 @@ def _fill(folder: Path, count: int) -> None:
     mark = folder / ".filled"
     if not mark.exists():
         progress(f"    filing {count:,} records")
-        call([sys.executable, "-c", FILL, str(count)], folder)
+        call([peers.dagger_python(), "-c", FILL, str(count)], folder)
         os.sync()
         mark.touch()

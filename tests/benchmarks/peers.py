@@ -1,4 +1,4 @@
-"""The peers: where they are, in an environment of their own, and which versions they have."""
+"""The peers and dagger: where they are, each as its users would install it, and which versions they have."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import sys
 import venv
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.benchmarks.harness import progress
 
+TOP = Path(__file__).resolve().parents[2]
 PACKAGES = ("ninja", "doit", "joblib", "redun", "snakemake", "pytask")
 
 
@@ -31,6 +33,25 @@ def environment() -> Path:
         venv.create(bin_folder.parent, with_pip=True)
         subprocess.run([bin_folder / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
     return bin_folder
+
+
+@cache
+def dagger_python() -> str:
+    """Return an interpreter for which dagger is installed, as it is here now.
+
+    An editable install is no measure: its finder takes longer to load than much of dagger.
+    """
+    folder = home() / "dagger"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    with TemporaryDirectory() as copy:  # setuptools leaves build/ behind, and would take it up again
+        tree = Path(copy, "dagger")
+        shutil.copytree(TOP, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info", "*.so"))
+        subprocess.run([*pip, tree, "numpy"], check=True)
+        subprocess.run([*pip, "--no-deps", "--force-reinstall", tree], check=True)
+    return str(python)
 
 
 def program(name: str) -> str:
@@ -67,8 +88,7 @@ def versions() -> dict[str, str]:
 @cache
 def revision() -> str:
     """Return the last commit that changed dagger itself, with a ``+`` where there are changes since."""
-    top = Path(__file__).resolve().parents[2]
-    git = ["git", "-C", str(top)]
+    git = ["git", "-C", str(TOP)]
     rooms = ["--", "dagger", "cache", "cli"]
     last = subprocess.run([*git, "log", "-1", "--format=%h", *rooms], capture_output=True, text=True)
     changed = subprocess.run([*git, "diff", "--quiet", "HEAD", *rooms], capture_output=True)

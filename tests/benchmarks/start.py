@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks import tools
+from tests.benchmarks import peers, tools
 from tests.benchmarks.harness import Contender, Result, Sample, Target, call, race
 
 UNUSED = ("click", "cloudpickle", "diskcache", "django", "loky", "multiprocessing", "numpy", "pandas", "rich")
@@ -19,7 +19,7 @@ UNUSED = ("click", "cloudpickle", "diskcache", "django", "loky", "multiprocessin
 
 def start(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     """Import in fresh processes, and show the help."""
-    python = sys.executable
+    python = peers.dagger_python()
     yield Result(
         "start-import",
         "`import dagger.core` against `import click`",
@@ -58,7 +58,7 @@ def modules(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     probe = (
         "import runpy, sys, json; runpy.run_path('pipeline.py', run_name='__main__'); print(json.dumps([*sys.modules]))"
     )
-    loaded = json.loads(call([sys.executable, "-c", probe], folder).splitlines()[-1])
+    loaded = json.loads(call([peers.dagger_python(), "-c", probe], folder).splitlines()[-1])
     tops = {name.partition(".")[0] for name in loaded}
     wrong = [name for name in UNUSED if name in tops]
     foreign = sorted(tops - set(sys.stdlib_module_names) - {"dagger", "__main__"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,13 +38,19 @@ SCRIPTS = "dagger, scripts"
 FUNCTIONS = "dagger, functions"
 VALUES = "dagger, values"
 DAGGER = (
-    Tool(SCRIPTS, graphs.python_script(graphs.DAGGER_SCRIPTS, "pipeline.py"), lambda: [sys.executable, "pipeline.py"]),
     Tool(
-        FUNCTIONS, graphs.python_script(graphs.DAGGER_FUNCTIONS, "pipeline.py"), lambda: [sys.executable, "pipeline.py"]
+        SCRIPTS,
+        graphs.python_script(graphs.DAGGER_SCRIPTS, "pipeline.py"),
+        lambda: [peers.dagger_python(), "pipeline.py"],
+    ),
+    Tool(
+        FUNCTIONS,
+        graphs.python_script(graphs.DAGGER_FUNCTIONS, "pipeline.py"),
+        lambda: [peers.dagger_python(), "pipeline.py"],
     ),
 )
 NINJA = Tool("ninja", graphs.write_ninja, lambda: [peers.program("ninja")])
-FLOOR = Tool("bare Python", graphs.python_script(graphs.FLOOR, "floor.py"), lambda: [sys.executable, "floor.py"])
+FLOOR = Tool("bare Python", graphs.python_script(graphs.FLOOR, "floor.py"), lambda: [peers.dagger_python(), "floor.py"])
 MAKE = Tool("make -rR", graphs.write_make, lambda: [peers.program("make"), "-rR", "-j2"])
 DOIT = Tool("doit", graphs.python_script(graphs.DOIT, "dodo.py"), lambda: [peers.program("doit")])
 JOBLIB = Tool(
@@ -53,7 +58,7 @@ JOBLIB = Tool(
 )
 NINJA_BASH = Tool("ninja, bash", partial(graphs.write_ninja, bash=True), lambda: [peers.program("ninja"), "-j2"])
 DAGGER_VALUES = Tool(
-    VALUES, graphs.python_script(graphs.DAGGER_VALUES, "pipeline.py"), lambda: [sys.executable, "pipeline.py"]
+    VALUES, graphs.python_script(graphs.DAGGER_VALUES, "pipeline.py"), lambda: [peers.dagger_python(), "pipeline.py"]
 )
 DOIT_VALUES = Tool(
     "doit -n 2", graphs.python_script(graphs.DOIT_VALUES, "dodo.py"), lambda: [peers.program("doit"), "-n", "2"]
