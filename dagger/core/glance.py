@@ -38,6 +38,7 @@ stamps, other reads that must hold, keys, a line each, and worths."""
 
 _FORM = [int, list, bytes, bytes, bytes, bytes, list, str, list]
 _FILE = 5
+_ONLY_FILES = frozenset((int,))
 _AHEAD = 16
 """So many summaries have their stamps taken while those before them are compared."""
 
@@ -120,11 +121,12 @@ class Glance:
         lookup = self._lookup
         for task, worth in zip(self.good, self._worths, strict=True):
             if type(worth) is int:
-                (datum,) = task.outputs.values()
-                lookup.adopt_file(datum, worth)  # type: ignore[arg-type]  # one that is no file has no digest here
-                continue
-            for datum, output in zip(task.outputs.values(), worth, strict=True):
-                lookup.adopt(datum, output_of(output))
+                for datum in task.outputs.values():
+                    lookup.place(datum)  # type: ignore[arg-type]  # one that is no file has no digest here
+                    datum._found(worth)
+            else:
+                for datum, output in zip(task.outputs.values(), worth, strict=True):
+                    lookup.adopt(datum, output_of(output))
 
     def _note(self, tasks: Iterable[AbstractTask], keys: str, worths: Iterable[Worth]) -> None:
         self.good += tasks
@@ -171,7 +173,8 @@ class Glance:
                 digest_of_words(words) == outlines
                 and stamps.taken() == were
                 and all(self._lookup.current(Read(*read)) == read[2] for read in reads)
-                and all(self._are_stored(*it) for it in zip(tasks, worths, strict=True) if type(it[1]) is not int)
+                and len(tasks) == len(worths)
+                and (_ONLY_FILES.issuperset(map(type, worths)) or all(map(self._are_stored, tasks, worths)))
             )
         except Exception:  # whatever is wrong with it, the next look tells
             return False
@@ -201,12 +204,12 @@ class Glance:
             return None
         return worth_of(outputs)
 
-    def _are_stored(self, task: AbstractTask, outputs: Sequence[Plain]) -> bool:
+    def _are_stored(self, task: AbstractTask, worth: Worth) -> bool:
         """Tell whether the outputs that are no files are there."""
         lookup = self._lookup
-        return all(
+        return type(worth) is int or all(
             len(output) == _FILE or _is_in_record(output) or lookup.holds(datum, output_of(output))
-            for datum, output in zip(task.outputs.values(), outputs, strict=True)
+            for datum, output in zip(task.outputs.values(), worth, strict=True)
         )
 
     def _is_source(self, path: str, digest: str, mark: Any) -> bool:

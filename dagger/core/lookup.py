@@ -114,7 +114,8 @@ class Lookup:
     def adopt(self, datum: AbstractDatum, output: Output) -> None:
         """Make a datum available with what an output holds; values stay in the store until asked for."""
         if type(datum) is FileDatum and output.kind == "file" and datum.pointer is not None:
-            self.adopt_file(datum, int(output.value or output.content, 16))
+            self.place(datum)
+            datum._found(int(output.value or output.content, 16))
             return
         if isinstance(datum, FileGlob):
             datum.populate([member.path for member in output.members])
@@ -131,17 +132,13 @@ class Lookup:
             datum.populate(output.members[0].path)
         for member in datum.datums if isinstance(datum, FileGlob) else (datum,):
             if isinstance(member, FileDatum):
-                self._place(member)
+                self.place(member)
         datum.verify_available()
         if isinstance(datum, FileDatum):
             datum._known_quickhash = int(output.value or output.content, 16)
 
-    def adopt_file(self, datum: FileDatum, quickhash: int) -> None:
-        """Make the datum of a file available that is known to be there, and what it is worth."""
-        self._place(datum)
-        datum._found(quickhash)
-
-    def _place(self, datum: FileDatum) -> None:
+    def place(self, datum: FileDatum) -> None:
+        """Tell a datum where its path counts from."""
         if datum.root != self._elsewhere:
             datum.root = self._elsewhere
 

@@ -124,7 +124,7 @@ class Walker:
         """Yield the end tasks and all that they need, so many at a time, with their plain outlines as `survey` does."""
         if self._converts_plain_data:
             return iter([(collect_dependencies(ends), [])])
-        return survey(ends, self._plain_code, self.source, count)
+        return survey(ends, count, self._plain_codes, self._plain_code, self.source)
 
     def outline(self, task: AbstractTask) -> bytes:
         """Digest what a manifest is made of, with each made input by its maker's name instead of by its worth.

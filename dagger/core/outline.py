@@ -17,9 +17,15 @@ from dagger.abstract.helpers import as_tasks
 from dagger.core.datum import FileDatum, MemoryDatum
 from dagger.core.task import FunctionTask, PklTask, ScriptTask
 
+try:
+    from dagger.core._outline import add_outlines
+except ImportError:
+    add_outlines = None
+
 Outline = tuple[str, ...]
 
 _KINDS: dict[type[AbstractTask], str] = {cls: cls.__name__ for cls in (FunctionTask, PklTask, ScriptTask)}
+_TYPES = _KINDS, ScriptTask, FileDatum, MemoryDatum, DatumList
 # These stand where the name of a maker would; no name has such characters.
 _VALUE, _LIST, _SEVERAL = "\1", "\2", "\3"
 
@@ -40,31 +46,46 @@ def plain_outline(task: AbstractTask, code_of: CodeOf, worth_of: WorthOf) -> Out
 
 
 def survey(
-    ends: Iterable[AbstractTask], code_of: CodeOf, worth_of: WorthOf, count: int
+    ends: Iterable[AbstractTask], count: int, codes: dict[object, str], code_of: CodeOf, worth_of: WorthOf
 ) -> Iterator[tuple[list[AbstractTask], list[str]]]:
     """Yield the end tasks and all that they need, so many at a time, and their outlines in a row.
 
     The order is that of `collect_dependencies`, but for tasks without an outline: these come last, with no words.
+
+    Args:
+        ends: The end tasks.
+        count: How many tasks to yield at once.
+        codes: What stands for the code of tasks by their script, or by the id of their function, as far as `code_of`
+            was asked.
+        code_of: As in `plain_outline`, as is `worth_of`.
+        worth_of: The same.
     """
     tasks = as_tasks(ends)
     seen = set(tasks)
     plain: list[AbstractTask] = []
     words: list[str] = []
     others: list[AbstractTask] = []
-    for task in tasks:  # which grows meanwhile
-        length = len(words)
-        if _add_outline(task, words, tasks, seen, code_of, worth_of):
-            plain.append(task)
-            if len(plain) == count:
-                yield plain, words
-                plain, words = [], []
-        else:
-            del words[length:]
-            others.append(task)
-            for needed in task.upstream:
-                if needed not in seen:
-                    seen.add(needed)
-                    tasks.append(needed)
+    first = 0
+    while first < len(tasks):
+        done = add_outlines(tasks, first, count - len(plain), seen, words, codes, _TYPES) if add_outlines else 0
+        plain += tasks[first : first + done]
+        first += done
+        if done == 0:
+            task = tasks[first]
+            first += 1
+            length = len(words)
+            if _add_outline(task, words, tasks, seen, code_of, worth_of):
+                plain.append(task)
+            else:
+                del words[length:]
+                others.append(task)
+                for needed in task.upstream:
+                    if needed not in seen:
+                        seen.add(needed)
+                        tasks.append(needed)
+        if len(plain) == count:
+            yield plain, words
+            plain, words = [], []
     yield plain, words
     yield others, []
 

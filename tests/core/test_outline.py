@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from itertools import combinations
+from types import MappingProxyType
 
 import pytest
 
 from dagger.abstract import DatumList
+from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
-from dagger.core import FileDatum, FunctionTask, MemoryDatum, PklTask, ScriptTask
+from dagger.core import FileDatum, FunctionTask, MemoryDatum, PklTask, ScriptTask, outline
 from dagger.core.manifest import Walker
 from dagger.core.places import Places
 
@@ -115,3 +119,104 @@ def test_an_outline_is_the_same_for_the_same_declaration(walker):
 def test_what_is_uncommon_has_no_outline(walker, name):
     """It takes more than a glance to tell what it was declared as."""
     assert walker.plain_outline(DECLARED[name]()) is None
+
+
+def wide(count, **more):
+    """Return tasks of one script, so that its code is known from the second on, over files, a list and each other."""
+    tasks = [ScriptTask("0", {"a": source()}, {"out": "0.txt"}, script=COPY)]
+    for number in range(1, count):
+        given = tasks[number // 2]["out"] if number % 3 else files("a.txt", f"{number}.csv")
+        tasks.append(ScriptTask(str(number), {"a": given}, {"out": f"{number}.txt"}, script=COPY, **more))
+    parts = DatumList(FileDatum, [task["out"] for task in tasks])
+    return [*tasks, ScriptTask("end", {"a": parts}, {"out": "all.txt", "log": "log.txt"}, script=COPY)]
+
+
+def odd():
+    """Return tasks that somebody has changed after they were made, or that are of other types."""
+    tasks = wide(30)
+    tasks[3].inputs = MappingProxyType(tasks[3].inputs)
+    tasks[4].identifier = Name("four")
+    tasks[5].inputs = {Name("a"): source()}
+    tasks[6].outputs = {}
+    tasks[7].outputs["second"] = source("second.txt")
+    tasks[8].version = 1
+    tasks[9].dependencies = [tasks[10]]
+    tasks[11].inputs["a"] = tasks[12]["out"]
+    tasks[13].inputs["a"].parents = [tasks[14], tasks[15]]
+    tasks[16].outputs["out"].parents = []
+    tasks[17].inputs["a"] = MemoryDatum(pointer=3)
+    tasks[19].ignore = ["a"]
+    tasks[20].cache = False
+    tasks[21].env = ("HOME",)
+    tasks[22].script = Name(COPY)
+    tasks[23].inputs["a"] = DatumList(FileDatum)
+    tasks[24].inputs["a"] = DatumList(DatumList, [files("a.txt")])
+    tasks[25].inputs["a"] = Mine(pointer="a.txt")
+    tasks[26].outputs["out"] = Mine(pointer="out.txt")
+    tasks[27].outputs["out"] = source("a/")
+    return tasks
+
+
+class Name(str):
+    __slots__ = ()
+
+
+SURVEYED = {
+    "each": lambda: [make() for make in DECLARED.values()],
+    "scripts": lambda: wide(40)[-1:],
+    "with versions": lambda: wide(10, version=2)[-1:],
+    "functions": lambda: [FunctionTask(str(it), one, {"a": source(f"{it}.txt")}, {"out": None}) for it in range(20)],
+    "values": lambda: [FunctionTask(str(it), one, {"a": MemoryDatum(pointer=it)}, {"out": None}) for it in range(20)],
+    "odd": odd,
+    "nothing": list,
+}
+
+
+@pytest.mark.parametrize("given", SURVEYED)
+def test_a_survey_is_made_of_outlines(walker, given):
+    """All tasks are in it once, and the words of each are those of its outline."""
+    tasks = collect_dependencies(SURVEYED[given]())
+    *plain, (others, none) = walker.survey(tasks, 7)
+    assert none == []
+    assert all(len(its) == 7 for its, _ in plain[:-1])
+    assert [task for its, _ in plain for task in its] == [task for task in tasks if task not in set(others)]
+    for its, words in plain:
+        assert words == [word for task in its for word in walker.plain_outline(task)]
+    assert all(walker.plain_outline(task) is None for task in others)
+
+
+@pytest.mark.skipif(outline.add_outlines is None, reason="it is not compiled here")
+@pytest.mark.parametrize("given", SURVEYED)
+def test_a_survey_is_the_same_in_python(walker, monkeypatch, given):
+    """What is compiled leaves to Python whatever it would not take for the same."""
+    tasks = SURVEYED[given]()
+
+    def surveyed(walker):
+        return [([it.identifier for it in its], words) for its, words in walker.survey(tasks, 7)]
+
+    compiled = [surveyed(walker), surveyed(walker)]
+    monkeypatch.setattr(outline, "add_outlines", None)
+    assert compiled == [surveyed(Walker(walker.cache, walker.places, {}))] * 2
+
+
+@pytest.mark.skipif(outline.add_outlines is None, reason="it is not compiled here")
+@pytest.mark.parametrize("count", [0, 1, 5, 100])
+def test_as_many_are_outlined_as_are_wanted(walker, count):
+    tasks = wide(40)
+    list(walker.survey(tasks, 1))
+    words = []
+    done = outline.add_outlines(tasks, 2, count, set(tasks), words, walker._plain_codes, outline._TYPES)
+    assert done == min(count, len(tasks) - 2)
+    assert words == [word for task in tasks[2 : 2 + done] for word in walker.plain_outline(task)]
+
+
+def test_outlining_leaves_nothing_behind(walker):
+    """References are given back: what was surveyed goes when nobody else has it."""
+    before = [sys.getrefcount(it) for it in (None, True, (), "")]
+    for _ in range(50):
+        for _ in walker.survey(odd()[:3] + wide(30), 7):
+            pass
+    gc.collect()
+    assert not [it for it in gc.get_objects() if isinstance(it, (ScriptTask, FileDatum))]
+    after = [sys.getrefcount(it) for it in (None, True, (), "")]
+    assert all(abs(one - other) < 1000 for one, other in zip(before, after, strict=True))
