@@ -147,6 +147,8 @@ def _sources(
     seen: set[AbstractDatum] = set()
     for task in tasks:
         for name, given in task.inputs.items():
+            if _is_made(given):
+                continue
             for place, datum in members(name, given):
                 if datum._parents or datum in seen or not isinstance(datum, FileDatum):
                     continue
@@ -173,6 +175,11 @@ def _sources(
                     yield (
                         f"task {task.identifier!r}: input {place!r}: {datum.pointer} is neither a file nor a directory"
                     )
+
+
+def _is_made(datum: AbstractDatum) -> bool:
+    """Tell of most data that tasks make, by a glance, that they are no sources."""
+    return all(map(_is_made, datum.datums)) if type(datum) is DatumList else bool(datum._parents)
 
 
 def _looked_up(place: str, real: _RealPaths) -> tuple[str, int]:

@@ -220,8 +220,12 @@ class Recall:
             yield from zip(parts, parts, strict=False)
 
     def _renewed(self) -> Iterator[tuple[str, Entry]]:
-        for _, entries in self._pairs():
-            yield from entries_in(entries).items()
+        """Yield what the memo holds in the order in which it will be looked at."""
+        former = _Former(self._pairs())
+        for task in collect_dependencies(self.ends):
+            entry = former.pop(task.identifier)
+            if entry is not None:
+                yield task.identifier, entry
 
     def _write(self, entries: Iterable[tuple[str, Entry]]) -> None:
         head = _FORM, time.time()
