@@ -39,6 +39,7 @@ stamps, other reads that must hold, keys, a line each, and worths."""
 _FORM = [int, list, bytes, bytes, bytes, bytes, list, str, list]
 _FILE = 5
 _ONLY_FILES = frozenset((int,))
+_MOST_KEPT = 5_000
 _AHEAD = 16
 """So many summaries have their stamps taken while those before them are compared."""
 
@@ -112,9 +113,14 @@ class Glance:
             tasks, words = next(survey, ([], []))
         rest += chain(tasks, *(tasks for tasks, _ in survey))
         missing = {task.identifier: task for task in rest}
+        if len(missing) < len(rest):  # two of one name are refused elsewhere
+            return False
+        for part in parts:
+            if part.stamps is not None:
+                part.stamps.taken()  # before anything is read: large files are mapped by a process of one thread
         for part in parts:
             self._look_by_name(part, missing)
-        return not missing and len(rest) == len(set(rest))  # two of one name are refused elsewhere
+        return not missing
 
     def adopt(self) -> None:
         """Give the data of all good tasks what they hold."""
@@ -148,7 +154,6 @@ class Glance:
     def _look_by_name(self, part: Part, missing: dict[str, AbstractTask]) -> None:
         """Look at the tasks of a part, wherever they are among those that are missing, and take the good ones out."""
         if part.stamps is not None:
-            part.stamps.taken()  # before anything is read: that may take a fork, which goes ill with threads
             tasks = [missing[name] for name in part.summary[1] if name in missing]
             words = [word for task in tasks for word in self._lookup.walker.plain_outline(task) or ()]
             if self._are_as_they_were(tasks, words, part.summary, part.stamps):
@@ -218,6 +223,8 @@ class Glance:
             if self._lookup.worth_of_file(path) != digest:
                 return False
             self.has_read = True
+        if len(self._digests) == _MOST_KEPT:
+            self._digests.clear()  # who shares a source stands near by, most of the time
         self._digests[path] = digest
         return True
 

@@ -152,6 +152,15 @@ def test_a_change_is_seen_where_nothing_could_be_compiled(aged, edit):
     assert aged.came_out("ran") == ran
 
 
+def test_two_tasks_of_one_name_are_refused(aged):
+    """Also where one of them is as it was."""
+    twin = 'twin = ScriptTask("{}", {{}}, {{"a": "a.txt"}}, script="echo > {{a}}")\nWorkflowManager([twin, '
+    _edit(aged, "WorkflowManager([", twin.format("none"))
+    for before, name in (("none", "text"), ("text", "number"), ("number", "after")):
+        _edit(aged, f'ScriptTask("{before}", {{}}', f'ScriptTask("{name}", {{}}')
+        assert f"two tasks are named '{name}'" in aged.run("pipeline.py", check=False).stderr
+
+
 def test_another_run_of_a_part_counts(project):
     """A value that was made anew by a run of its task alone reaches those who use it."""
     project.write("pipeline.py", DICE)
