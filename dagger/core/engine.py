@@ -142,24 +142,24 @@ class Engine:
         clock = time.perf_counter()
         self.tell(RunStarted(len(self.slots)))
         self._to_look.extend(slot for slot in self.slots if not slot.waits)
-        try:
-            if self._knows_nothing:
-                self._begin_workers(self._to_look)
-            with _graph_set_aside():
+        with _graph_set_aside():
+            try:
+                if self._knows_nothing:
+                    self._begin_workers(self._to_look)
                 self._loop()
-        except BaseException:
-            self.interrupt()
-            raise
-        finally:
-            self._workers.end()
-            self._shells.end()
-            self._launcher.end()
-            self._commit()
-            self._holder.close()
-            self._presence.end()
-            self._note_uses()
-            self.cache.flush()
-            self.report.seconds = time.perf_counter() - clock
+            except BaseException:
+                self.interrupt()
+                raise
+            finally:
+                self._workers.end()
+                self._shells.end()
+                self._launcher.end()
+                self._commit()
+                self._holder.close()
+                self._presence.end()
+                self._note_uses()
+                self.cache.flush()
+                self.report.seconds = time.perf_counter() - clock
         self._skip_the_rest()
         for warning in self.cache.warnings:
             self._note(warning)

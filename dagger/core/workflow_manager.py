@@ -186,12 +186,11 @@ class WorkflowManager(AbstractManager):
             unchanged = None if dry or force or not sync else recall.glance()
             slots = [] if unchanged else self._plan(ends, sync)
             unchanged = unchanged or recall.settle(slots, force)
+            if not unchanged:
+                engine = self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force)
         if dry:
             self._slots = slots
-        if unchanged:
-            report = self._nothing_to_do(*unchanged, clock)
-        else:
-            report = self._execute(self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force), recall)
+        report = self._nothing_to_do(*unchanged, clock) if unchanged else self._execute(engine, recall)
         self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
@@ -260,7 +259,8 @@ class WorkflowManager(AbstractManager):
             raise
         finally:
             if not engine.healed:
-                recall.keep(engine.slots)
+                with _no_collection():
+                    recall.keep(engine.slots)
             self._engine = None  # and with it what is known of each task beside its report
 
     def _nothing_to_do(self, tasks: Sequence[AbstractTask], keys: Sequence[str], clock: float) -> RunReport:
