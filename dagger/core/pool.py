@@ -74,7 +74,6 @@ class Workers:
         self._dead: frozenset[str] | None = None
         self._here: bool | None = None if executor is not None else False
         self._futures: set[Future[Any]] = set()
-        self._beginning: threading.Thread | None = None
 
     @property
     def controlled(self) -> bool:
@@ -148,29 +147,21 @@ class Workers:
             future.exception()
 
     def begin(self) -> None:
-        """Let the workers come up beside what the manager does before it has jobs for them; returns at once."""
-        if self._executor is None and self._beginning is None:
-            presence = self._presence.path
-            self._beginning = threading.Thread(target=self._begin, args=(presence,), name="dagger-workers", daemon=True)
-            self._beginning.start()
+        """Let the workers come up beside what the manager does before it has jobs for them.
 
-    def _begin(self, presence: str) -> None:
-        with suppress(Exception):  # whoever has a job for them will meet it again
-            executor = self._make(presence)
-            with _interrupts_held():
-                executor.submit(abs, 0)
-            self._executor = executor
+        To start them from a thread takes longer: it shares the interpreter with what the manager does meanwhile, and
+        they are what all wait for.
+        """
+        if self._executor is None:
+            with suppress(Exception):  # whoever has a job for them will meet it again
+                executor = self._started()
+                with _interrupts_held():
+                    executor.submit(abs, 0)
 
     def _started(self) -> Executor:
-        self._await_beginning()
         if self._executor is None:
             self._executor = self._make(self._presence.path)
         return self._executor
-
-    def _await_beginning(self) -> None:
-        beginning, self._beginning = self._beginning, None
-        if beginning is not None:
-            beginning.join()
 
     def _make(self, presence: str) -> Executor:
         from loky.process_executor import ProcessPoolExecutor
@@ -192,7 +183,6 @@ class Workers:
 
     def end(self) -> None:
         """End the workers and whatever they run."""
-        self._await_beginning()
         executor, self._executor = self._executor, self._given
         life, self._life = self._life, None
         self._dead = None
