@@ -204,9 +204,10 @@ def _start_trackers() -> None:
         tracker: Any = module._resource_tracker
         was_running = tracker._fd is not None
         module.ensure_running()
-        if not was_running and sys.platform == "linux":
-            with suppress(OSError):
-                os.sched_setscheduler(tracker._pid, os.SCHED_IDLE, os.sched_param(0))
+        if not was_running and os.name == "posix":
+            if sys.platform == "linux":
+                with suppress(OSError):
+                    os.sched_setscheduler(tracker._pid, os.SCHED_IDLE, os.sched_param(0))
             tracker._pid = None
 
 
