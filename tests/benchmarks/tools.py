@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,6 @@ from tests.benchmarks.harness import Contender, call, progress
 
 # Younger files are digested again by dagger, as by git: see dagger.cache.files.
 RACY_SECONDS = 2.5
-# ext4 without a journal seeks a new inode past all that went in the last five seconds: what is taken away before a
-# round is not to be paid for in it.
-RECENTLY_DELETED = 5.5
 
 
 @dataclass(frozen=True)
@@ -111,23 +109,25 @@ KEPT = ("src", "out", "pipeline.py", "dodo.py", "workflow.py", "build.ninja", "M
 
 
 def unbuilt(tool: Tool, shape: str, n: int) -> Contender:
-    """Return a tool on a project in which, before each round, everything that was built is taken away."""
+    """Return a tool on a project in which, before each round, everything that was built is taken away.
+
+    It is moved, and deleted when all rounds are over: ext4 without a journal seeks each new inode past all that went in
+    the last half minute, so that a round would pay up to a millisecond a file for what the one before it had made.
+    """
     folder = project(tool, shape, n, "cold")
     graphs.write_sources(folder, shape, n)
     tool.write(folder, shape, n)
+    former = folder.with_name(f"{folder.name}.former")
+    atexit.register(shutil.rmtree, former, ignore_errors=True)
 
     def clear() -> None:
-        shutil.rmtree(folder / "out")
+        aside = former / str(time.time_ns())
+        aside.mkdir(parents=True)
+        (folder / "out").rename(aside / "out")
         (folder / "out").mkdir()
         for entry in folder.iterdir():
-            if entry.name in KEPT:
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        if n > 100:
-            time.sleep(RECENTLY_DELETED)
+            if entry.name not in KEPT:
+                entry.rename(aside / entry.name)
 
     return Contender(tool.name, tuple(tool.command()), folder, before=clear)
 
