@@ -43,7 +43,8 @@ class Holder:
     def take(self, slots: Sequence[Slot]) -> list[Slot]:
         """Hold slots, and return those that are held: no other manager has one of their names."""
         wanted = [slot for slot in slots if slot.locks is None]
-        names = [self._names(slot) for slot in wanted]
+        folders: dict[str, str] = {}
+        names = [self._names(slot, folders) for slot in wanted]
         for slot, own, locks in zip(wanted, names, self._holdings.take(names), strict=True):
             slot.locks = locks
             for name, lock in zip(own, locks or (), strict=False):
@@ -79,14 +80,14 @@ class Holder:
         """Have no more to do with it."""
         self._holdings.close()
 
-    def _names(self, slot: Slot) -> list[str]:
+    def _names(self, slot: Slot, folders: dict[str, str]) -> list[str]:
         """Return what a slot is held by: of many outputs the first few, since whoever makes all needs these too."""
         assert slot.manifest is not None
-        return sorted({name for name in (slot.manifest.key, *self._paths(slot)[:_MOST_PATHS]) if name})
+        return sorted({name for name in (slot.manifest.key, *self._paths(slot, folders)[:_MOST_PATHS]) if name})
 
-    def _paths(self, slot: Slot) -> list[str]:
+    def _paths(self, slot: Slot, folders: dict[str, str] | None = None) -> list[str]:
         files = [datum for datum in slot.task.outputs.values() if type(datum) is not MemoryDatum]
-        return sorted({self._places.real(path) for datum in files for path in declared_paths(datum)})
+        return sorted({self._places.real(path, folders) for datum in files for path in declared_paths(datum)})
 
     def _note_orphan(self, slot: Slot, name: str, lock: Lock) -> None:
         assert slot.manifest is not None

@@ -27,6 +27,19 @@ class Places:
         """Return a path as keys and user code get it: relative where it is inside the root."""
         return path[len(self._inside) :] if path.startswith(self._inside) else path
 
-    def real(self, path: str) -> str:
-        """Return the one name of a file, ``./`` and symlinks resolved: two paths with one are one file."""
-        return os.path.realpath(self.absolute(path))
+    def real(self, path: str, folders: dict[str, str] | None = None) -> str:
+        """Return the one name of a file, ``./`` and symlinks resolved: two paths with one are one file.
+
+        Args:
+            path: The file.
+            folders: Where folders led a moment ago, when others beside it were asked for; it is added to.
+        """
+        full = self.absolute(path)
+        folder, _, name = full.rpartition("/")
+        if folders is None or not folder or name in (".", ".."):
+            return os.path.realpath(full)
+        real = folders.get(folder)
+        if real is None:
+            real = folders[folder] = os.path.realpath(folder).rstrip("/")
+        place = f"{real}/{name}"
+        return os.path.realpath(place) if os.path.islink(place) else place
