@@ -134,7 +134,9 @@ class Workspace:
             self._take_away(path, declared)
         for path in declared_paths(datum):
             full = self.places.absolute(path)
-            os.makedirs(full if path.endswith("/") else os.path.dirname(full), exist_ok=True)
+            folder = full if path.endswith("/") else os.path.dirname(full)
+            if not os.path.isdir(folder):  # mostly it is there, and to try costs some times that
+                os.makedirs(folder, exist_ok=True)
 
     def discard(self, datum: AbstractDatum) -> None:
         """Remove what a failed task left under an output's name."""
