@@ -515,6 +515,7 @@ class Engine:
         self._settle(slot, out.FAILED, outcome, failure=failure)
         if not self.options.keep_going:
             self._stopping = True
+            self._shells.hold_back()
             self._later.clear()
 
     def _skip_the_rest(self) -> None:

@@ -29,7 +29,7 @@ from dagger.cache.layout import make_private
 from dagger.cache.records import Output
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
 from dagger.core.graph import Slot
-from dagger.core.jobs import Job, Outcome, Packed, failure_of, read_tail, with_room
+from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
@@ -44,8 +44,8 @@ from dagger.errors import UndigestibleError
 if TYPE_CHECKING:
     from dagger.core.scripts import ScriptRunner
 
-Work = Callable[[Done], None] | Job
-"""A job for a worker, or what launches a task in another way."""
+Work = Callable[[Done, float], None] | Job
+"""A job for a worker, or what launches a task in another way, if its turn comes before a monotonic time."""
 
 
 _GLANCE = 0.2
@@ -106,9 +106,11 @@ class Launcher:
         jobs = [(work, done) for work, done in works if isinstance(work, Job)]
         if jobs:
             self.workers.submit(jobs)
+        latest = math.inf
         for work, done in works:
             if not isinstance(work, Job):
-                work(done)
+                work(done, latest)
+                latest = time.monotonic() + LONGEST_ROUND  # for those that go along, as in a worker
 
     def end(self) -> None:
         """Tidy up, once nothing runs any more."""
@@ -231,7 +233,7 @@ class Launcher:
             for datum in (*inputs.values(), *outputs.values()):
                 self._make_absolute(datum)
         job = self._job(task, b"", b"", log)
-        return lambda done: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
+        return lambda done, _: self.workers.submit_here(job, body_of(task), inputs, outputs, done)
 
     def _job(self, task: AbstractTask, body: bytes, data: Parcel | bytes, log: str) -> Job:
         return Job(
@@ -314,7 +316,7 @@ class Launcher:
                 )
                 said = read_tail(printed) if _holds_something(printed) else ""
                 if end.exit_code == 0:
-                    stored = Storer(self.cache.blobs, self.places, pickles=False).store(outputs, None)
+                    stored = self._storer.store(outputs, None)
                     self._script_logs.give_back(printed)
                     return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said)
                 failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
@@ -325,7 +327,7 @@ class Launcher:
             assert outcome.failure is not None
             return outcome._replace(failure=with_room(outcome.failure, self.places.root, log), started=started)
 
-        return lambda done: self.shells.submit(run, done)
+        return lambda done, latest: self.shells.submit(run, done, latest)
 
     def _bare(self, name: str, datum: AbstractDatum) -> AbstractDatum:
         """Return an input as a worker gets it: values stay in the store until they are asked for."""

@@ -1,4 +1,4 @@
-"""How many short tasks go to a worker at once, by how long tasks of their kind have taken of late."""
+"""How many short tasks are sent at once, by how long tasks of their kind have taken of late."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Pace:
 
     def _company(self, kind: object) -> int:
         last = self._last[kind]
-        if kind is _SCRIPT or len(last) < _LOOKED_AT or max(last) > _SHORT:
+        if len(last) < _LOOKED_AT or max(last) > _SHORT:
             return 0
         return min(_MOST, int(_WANTED / max(last))) - 1
 
 
 _SCRIPT = "script"
-"""A shell takes one."""
+"""All are one kind: those that go along keep none waiting, since any shell takes the next one."""
 
 
 def _kind(slot: Slot) -> object:

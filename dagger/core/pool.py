@@ -5,11 +5,13 @@ The engine submits and hears of the end through a callback; that a worker died i
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -287,24 +289,34 @@ class Shells:
         self._presence = presence
         self._threads: ThreadPoolExecutor | None = None
         self._runner: ScriptRunner | None = None
+        self._holds_back = False
 
-    def submit(self, work: Callable[[ScriptRunner], Outcome], done: Done) -> None:
-        """Call `work` with the script runner, in a thread; `done` hears what it returns."""
+    def submit(self, work: Callable[[ScriptRunner], Outcome], done: Done, latest: float = math.inf) -> None:
+        """Call `work` with the script runner, in a thread; `done` hears what it returns.
+
+        It hears None where that was not begun: its turn did not come before `latest`, by the monotonic clock, or not
+        before `hold_back`.
+        """
         if self._threads is None or self._runner is None:
             from dagger.core.scripts import ScriptRunner
 
             self._runner = ScriptRunner(held=self._presence.fileno())
             # More threads than scripts at once: one runs while what the last one made is stored.
             self._threads = ThreadPoolExecutor(2 * (self._jobs or cores()), thread_name_prefix="dagger-script")
-        future = self._threads.submit(work, self._runner)
+        runner = self._runner
+        future = self._threads.submit(lambda: None if self._holds_back or time.monotonic() > latest else work(runner))
         future.add_done_callback(lambda ended: done(_result(ended)))
+
+    def hold_back(self) -> None:
+        """Begin no more of what has been submitted."""
+        self._holds_back = True
 
     def end(self) -> None:
         """End the scripts with everything that they started."""
         if self._runner is not None:
             self._runner.end_all()
         if self._threads is not None:
-            self._threads.shutdown(wait=True)
+            self._threads.shutdown(wait=True, cancel_futures=True)
         if self._runner is not None:
             self._runner.close()
         self._runner = self._threads = None

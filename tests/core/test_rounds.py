@@ -1,4 +1,4 @@
-"""Short tasks go to a worker together; still each finds it as the first one did, and has a log of its own."""
+"""Short tasks are sent together; still each finds a worker as the first one did, and has a log of its own."""
 
 from __future__ import annotations
 
@@ -118,3 +118,36 @@ def test_workers_come_up_only_where_a_function_must_run(project):
     (project.path / "pipeline.py").write_text(text)
     assert project.run("pipeline.py").stdout == "False\n"
     assert project.ran() == {"copy"}
+
+
+SCRIPTS = """
+from dagger.core import ScriptTask, WorkflowManager
+
+{script}
+
+def text(n):
+    return f"echo {{n}} >> begun; {{script(n)}}; : > {{{{o}}}}"
+
+tasks = [ScriptTask(f"task-{{n:02}}", outputs={{"o": f"{{n}}.txt"}}, script=text(n)) for n in range(60)]
+WorkflowManager(tasks, jobs=1, listeners=[]).run()
+"""
+
+
+def test_scripts_that_are_kept_by_a_long_one_have_another_turn(project):
+    """Each runs once, though some are sent along with others that turn out to take long."""
+    project.write("pipeline.py", SCRIPTS.format(script="def script(n): return 'sleep 0.3' if 20 <= n < 23 else ':'"))
+    project.run("pipeline.py")
+    assert sorted(map(int, project.read("begun").split())) == list(range(60))
+    assert len(project.ran()) == 60
+
+
+def test_scripts_that_were_sent_along_do_not_begin_once_one_has_failed(project):
+    """But for those that waited with the guardian, or were just on the way there."""
+    after = "'exit 1' if n == 20 else 'sleep 0.2'"
+    project.write("pipeline.py", SCRIPTS.format(script=f"def script(n): return {after} if n >= 20 else ':'"))
+    project.run("pipeline.py", check=False)
+    begun = project.read("begun").split()
+    assert "20" in begun
+    assert len(begun) < 25
+    assert project.came_out("failed") == {"task-20"}
+    assert len(project.came_out("skipped")) == 60 - len(begun)
