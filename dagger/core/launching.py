@@ -314,10 +314,11 @@ class Launcher:
                     token=task.identifier,
                     at_once=self.workers.jobs or cores(),
                 )
-                said = read_tail(printed) if _holds_something(printed) else ""
+                has_printed = _holds_something(printed)
+                said = read_tail(printed) if has_printed else ""
                 if end.exit_code == 0:
                     stored = self._storer.store(outputs, None)
-                    self._script_logs.give_back(printed)
+                    self._script_logs.give_back(printed, used=has_printed)
                     return Outcome(outputs=stored, started=started, seconds=end.seconds, log=said)
                 failure = Failure("script", f"the script {end.describe()}", log=said, log_path=log)
                 outcome = Outcome(failure=failure, seconds=end.seconds, log=said)

@@ -48,10 +48,12 @@ class ScriptLogs:
                 os.replace(path, log)
             lock.release()
 
-    def give_back(self, path: str) -> None:
-        """Forget what a script printed."""
+    def give_back(self, path: str, *, used: bool) -> None:
+        """Forget what a script printed, if it did: the next one that takes the file may end before it begins."""
         lock = self._taken.pop(path, None)
         if lock is not None:
+            if used:
+                _empty(path)
             self._free[os.path.dirname(path)].append(lock)
         else:
             _remove(path)
@@ -69,7 +71,13 @@ def _first_free(folder: str) -> FileLock | None:
         return None
     found = (try_lock(os.path.join(folder, f"script-{number}.log")) for number in count())
     lock = next(lock for lock in found if lock is not None)
+    _empty(lock.path)  # of what a killed run left in it
     return lock if lock.guarded else None
+
+
+def _empty(path: str) -> None:
+    with suppress(OSError):
+        os.truncate(path, 0)
 
 
 def _remove(path: str) -> None:

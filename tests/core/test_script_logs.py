@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dagger.core.script_logs import ScriptLogs
+
 PIPELINE = """
     from dagger.core import ScriptTask, WorkflowManager
     from dagger.core.report import WorkflowError
@@ -35,3 +37,19 @@ def test_each_task_has_what_it_printed_and_a_failed_one_keeps_it(project: Any) -
     kept = [Path(path) for path in project.run("pipeline.py").stdout.split() if path.endswith(".log")]
     assert sorted(path.read_text() for path in kept) == ["failed 0\n", "failed 1\n"]
     assert sorted((project.path / ".dagger/v1/logs").iterdir()) == sorted(kept)
+
+
+def test_a_script_that_never_began_has_nothing_of_the_one_before(tmp_path: Path) -> None:
+    """Nor of one in a run that was killed."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "script-0.log").write_text("of a killed run")
+    logs = ScriptLogs()
+    first = logs.take(str(folder / "first.log"))
+    Path(first).write_text("of the first")
+    logs.give_back(first, used=True)
+    second = logs.take(str(folder / "second.log"))
+    logs.keep(second, str(folder / "second.log"))
+    logs.end()
+    assert {it.name: it.read_text() for it in folder.iterdir()} in ({"second.log": ""}, {})
+    assert ScriptLogs().take(str(folder / "third.log"))
