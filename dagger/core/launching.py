@@ -27,7 +27,7 @@ from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text
 from dagger.cache.layout import make_private
 from dagger.cache.records import Output
-from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue
+from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue, unseen_file
 from dagger.core.graph import Slot
 from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
@@ -95,8 +95,9 @@ class Launcher:
         if self._is_plain(task):
             parcel = self._parcel(task)  # which tells what classes the code must bring along
             return self._job(task, self._plain_body(task), parcel, log)
-        inputs = {name: self._bare(name, datum) for name, datum in task.inputs.items()}
-        outputs = {name: self._bare_output(datum) for name, datum in task.outputs.items()}
+        paths_do = type(task) is ScriptTask
+        inputs = {name: self._bare(name, datum, paths_do) for name, datum in task.inputs.items()}
+        outputs = {name: self._bare_output(datum, paths_do) for name, datum in task.outputs.items()}
         if isinstance(task, ScriptTask):
             return self._script(task, inputs, outputs, log)
         return self._function(task, inputs, outputs, log)
@@ -330,12 +331,21 @@ class Launcher:
 
         return lambda done, latest: self.shells.submit(run, done, latest)
 
-    def _bare(self, name: str, datum: AbstractDatum) -> AbstractDatum:
-        """Return an input as a worker gets it: values stay in the store until they are asked for."""
+    def _bare(self, name: str, datum: AbstractDatum, paths_do: bool) -> AbstractDatum:
+        """Return an input as a worker gets it: values stay in the store until they are asked for.
+
+        Args:
+            name: Its name, for messages.
+            datum: The input.
+            paths_do: Whether nobody asks for more of a file than its path: a copy takes longer.
+        """
+        if paths_do and type(datum) is FileDatum:
+            return unseen_file(self.places.shown(datum.pointer))
         bare = copy(datum)
         bare.parents = []
         if isinstance(bare, DatumList):
-            bare.datums = [self._bare(f"{name}[{index}]", member) for index, member in enumerate(bare.datums)]
+            members = enumerate(bare.datums)
+            bare.datums = [self._bare(f"{name}[{index}]", member, paths_do) for index, member in members]
         elif isinstance(bare, MemoryDatum):
             output = self.made.get(datum) or self._source(name, datum)
             bare._pointer = StoredValue(self._blobs, output.content, output.inline)
@@ -343,14 +353,16 @@ class Launcher:
             bare._pointer, bare.root = self.places.shown(datum.pointer), None
         return bare
 
-    def _bare_output(self, datum: AbstractDatum) -> AbstractDatum:
+    def _bare_output(self, datum: AbstractDatum, paths_do: bool) -> AbstractDatum:
+        if paths_do and type(datum) is FileDatum:
+            return unseen_file(self.places.shown(datum.pointer))
         bare = bare_datum(datum)
         if isinstance(bare, MemoryDatum) and bare.state is not DatumState.EMPTY:
             bare.state = DatumState.EMPTY  # what it held after a former run stays here
         elif isinstance(bare, FileDatum) and bare.pointer is not None:
             bare._pointer, bare.root = self.places.shown(bare.pointer), None
         elif isinstance(bare, DatumList) and not isinstance(bare, FileGlob):
-            bare.datums = [self._bare_output(member) for member in bare.datums]
+            bare.datums = [self._bare_output(member, paths_do) for member in bare.datums]
         return bare
 
     def _make_absolute(self, datum: AbstractDatum) -> None:
