@@ -43,7 +43,7 @@ def check(
     """
     faults = [
         *_identifiers(tasks),
-        *_files(tasks, places, cache),
+        *_files(tasks, places, cache, fitting),
         *(fault for task in tasks for fault in _demands(task, supply)),
         *(fault for task in tasks if task not in fitting for fault in _fits(task, places)),
         *(() if controlled else _uncontrolled(tasks, undeclared)),
@@ -61,7 +61,9 @@ def _identifiers(tasks: Sequence[AbstractTask]) -> Iterator[str]:
         seen.add(task.identifier)
 
 
-def _files(tasks: Sequence[AbstractTask], places: Places, cache: str) -> Iterator[str]:
+def _files(
+    tasks: Sequence[AbstractTask], places: Places, cache: str, fitting: Collection[AbstractTask]
+) -> Iterator[str]:
     real = _RealPaths(places)
     makers: dict[str, AbstractTask] = {}
     for task in tasks:
@@ -82,7 +84,7 @@ def _files(tasks: Sequence[AbstractTask], places: Places, cache: str) -> Iterato
     sources: dict[str, AbstractTask] = {}
     yield from _around(makers, real.fold(os.path.realpath(places.root)), real.fold(os.path.realpath(cache)))
     yield from _below(makers, makers, "writes", "which is an output of", real)
-    yield from _sources(tasks, places, real, makers, sources)
+    yield from _sources(tasks, places, real, makers, sources, fitting)
     yield from _below(sources, makers, "reads", "which is an output of", real)
     yield from _below(makers, sources, "writes", "which is an input of", real)
     yield from _matching(tasks, real, {**sources, **makers})
@@ -121,14 +123,10 @@ def _below(
     real: _RealPaths,
 ) -> Iterator[str]:
     """What lies in a directory that another task makes would be swept away; in one that is read, it would change it."""
-    if not outer:
-        return
-    folders: dict[str, str] = {}
-    for place, task in inner.items():
-        folder = place.rpartition("/")[0]
-        above = folders.get(folder)
-        if above is None:
-            above = folders[folder] = real.nearest(place, outer)
+    folders = {place.rpartition("/")[0] for place in inner}
+    inside = {folder: above for folder in folders if (above := real.nearest(folder, outer))}
+    for place, task in inner.items() if inside else ():
+        above = inside.get(place.rpartition("/")[0])
         if above and (outer[above] is not task or does == "reads"):
             yield (
                 f"task {task.identifier!r} {does} {place} inside {above}, {whose} task {outer[above].identifier!r}; "
@@ -142,39 +140,42 @@ def _sources(
     real: _RealPaths,
     makers: Mapping[str, AbstractTask],
     found: dict[str, AbstractTask],
+    fitting: Collection[AbstractTask],
 ) -> Iterator[str]:
     """Look at each source once, and file it under its real path in `found`."""
-    seen: set[AbstractDatum] = set()
+    sources: dict[AbstractDatum, tuple[AbstractTask, str]] = {}
     for task in tasks:
         for name, given in task.inputs.items():
             if _is_made(given):
                 continue
             for place, datum in members(name, given):
-                if datum._parents or datum in seen or not isinstance(datum, FileDatum):
-                    continue
-                seen.add(datum)
-                if datum.pointer is None:
-                    yield f"task {task.identifier!r}: input {place!r} has no path"
-                    continue
-                path, mode = _looked_up(real(datum.pointer), real)
-                maker = makers.get(path)
-                found.setdefault(path, task)
-                if maker is task:
-                    yield (
-                        f"task {task.identifier!r}: input {place!r} is {datum.pointer}, its own output; "
-                        "give one of them another path"
-                    )
-                elif maker is not None:
-                    yield (
-                        f"task {task.identifier!r}: input {place!r} is the file {datum.pointer}, which task "
-                        f"{maker.identifier!r} writes; use that task's output as the input"
-                    )
-                elif not mode:
-                    yield f"task {task.identifier!r}: input {place!r}: {_why_not(datum.pointer, places)}"
-                elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                    yield (
-                        f"task {task.identifier!r}: input {place!r}: {datum.pointer} is neither a file nor a directory"
-                    )
+                if not datum._parents and datum not in sources and isinstance(datum, FileDatum):
+                    sources[datum] = task, place
+    places_of = {datum: real(datum.pointer) for datum in sources if datum.pointer is not None}
+    links = set(map(real.fold, real.links()))
+    for datum, (task, place) in sources.items():
+        if datum.pointer is None:
+            yield f"task {task.identifier!r}: input {place!r} has no path"
+            continue
+        path, mode = places_of[datum], stat.S_IFREG
+        if path in links or task not in fitting:  # else it is there, as it was
+            path, mode = _looked_up(path, real)
+        maker = makers.get(path)
+        found.setdefault(path, task)
+        if maker is task:
+            yield (
+                f"task {task.identifier!r}: input {place!r} is {datum.pointer}, its own output; "
+                "give one of them another path"
+            )
+        elif maker is not None:
+            yield (
+                f"task {task.identifier!r}: input {place!r} is the file {datum.pointer}, which task "
+                f"{maker.identifier!r} writes; use that task's output as the input"
+            )
+        elif not mode:
+            yield f"task {task.identifier!r}: input {place!r}: {_why_not(datum.pointer, places)}"
+        elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            yield f"task {task.identifier!r}: input {place!r}: {datum.pointer} is neither a file nor a directory"
 
 
 def _is_made(datum: AbstractDatum) -> bool:
@@ -269,9 +270,8 @@ class _RealPaths:
         """Return what stands for a place where upper and lower case are one."""
         return place.casefold() if self._ignores_case else place
 
-    def nearest(self, place: str, outer: Mapping[str, object]) -> str:
-        """Return the nearest of the folders above a place that is among `outer`, or nothing."""
-        folder = os.path.dirname(place)
+    def nearest(self, folder: str, outer: Mapping[str, object]) -> str:
+        """Return the nearest of a folder and those above it that is among `outer`, or nothing."""
         way = []
         while len(folder) > 1 and (id(outer), folder) not in self._nearest:
             way.append(folder)
