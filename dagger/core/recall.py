@@ -123,36 +123,42 @@ class Recall:
         Returns:
             What there is to say where all are as they were, else None.
         """
-        former = _Former(self._pairs())
+        by_name = {slot.name: slot for slot in slots if slot.name not in forced}
+        places: dict[Slot, int] = {}
+        for place, (_, entries) in enumerate(self._pairs()):
+            self._count = place + 1
+            for name, entry in entries_in(entries).items():
+                slot = by_name.get(name)
+                if slot is not None and (known := _known(entry)) is not None:
+                    slot.known = known
+                    places[slot] = place
+                else:
+                    self._touched.add(place)
         for slot in slots:
-            found = former.pop(slot.name)
-            slot.known = self._known(slot, found) if found is not None and slot.name not in forced else None
-            if slot.known is not None:
+            if slot.known is None:
+                continue
+            if self._holds(slot, slot.known):
                 self._recalled[slot.name] = slot.known
+                self.lookup.take(slot.task, slot.known.outputs)
             else:
-                self._touched.add(former.place)
-        self._touched |= former.rest()
-        self._count = former.count
+                slot.known = None
+                self._touched.add(places[slot])
         if len(self._recalled) < len(slots):
             return None
         return Unchanged([slot.task for slot in slots], [known.key for known in self._recalled.values()])
 
-    def _known(self, slot: Slot, found: Any) -> Known | None:
-        """Return what is remembered of a task if it is as it was."""
+    def _holds(self, slot: Slot, known: Known) -> bool:
+        """Tell whether a task is as it was, as is all that it needs."""
         task = slot.task
         if not task.cache or task.state is not TaskState.WAITING:
-            return None
+            return False
         for above in slot.upstream:
             if above.known is None:
-                return None
+                return False
         try:
-            known = _known(found)
-            if task not in self.good and not self._is_as_it_was(task, known):
-                return None
+            return task in self.good or self._is_as_it_was(task, known)
         except Exception:  # whatever is wrong with it, the look-up tells
-            return None
-        self.lookup.take(task, known.outputs)
-        return known
+            return False
 
     def _is_as_it_was(self, task: AbstractTask, known: Known) -> bool:
         lookup = self.lookup
@@ -221,10 +227,12 @@ class Recall:
 
     def _renewed(self) -> Iterator[tuple[str, Entry]]:
         """Yield what the memo holds in the order in which it will be looked at."""
-        former = _Former(self._pairs())
+        parts = self._pairs()
+        unpacked: dict[str, Entry] = {}  # not all of it, since that is mostly the order in which it is
         for task in collect_dependencies(self.ends):
-            entry = former.pop(task.identifier)
-            if entry is not None:
+            while task.identifier not in unpacked and (part := next(parts, None)) is not None:
+                unpacked.update(entries_in(part[1]))
+            if (entry := unpacked.pop(task.identifier, None)) is not None:
                 yield task.identifier, entry
 
     def _write(self, entries: Iterable[tuple[str, Entry]]) -> None:
@@ -262,41 +270,6 @@ class Recall:
         return self.cache.stats.mark(self.lookup.places.absolute(path), digest)
 
 
-class _Former:
-    """What a memo holds, unpacked part by part: who asks in the order of the last run never has all of it at once.
-
-    Attributes:
-        count: How many parts have been unpacked.
-        place: Which part has what was asked for last, -1 where none has.
-    """
-
-    def __init__(self, parts: Iterator[tuple[Packed, Packed]]) -> None:
-        self.count = 0
-        self.place = -1
-        self._parts = parts
-        self._open: dict[str, tuple[int, Any]] = {}
-
-    def pop(self, name: str) -> Any:
-        """Return what is remembered of a task, and forget it; None where it is nothing."""
-        while name not in self._open and self._unpack():
-            pass
-        self.place, entry = self._open.pop(name, (-1, None))
-        return entry
-
-    def rest(self) -> set[int]:
-        """Return the parts that have what nobody asked for."""
-        while self._unpack():
-            pass
-        return {place for place, _ in self._open.values()}
-
-    def _unpack(self) -> bool:
-        part = next(self._parts, None)
-        if part is not None:
-            self._open.update((name, (self.count, entry)) for name, entry in entries_in(part[1]).items())
-            self.count += 1
-        return part is not None
-
-
 def _entry(known: Known) -> Entry:
     """Return plain data, without classes of ours, which marshal does not know, and as yet without marks."""
     return (
@@ -309,15 +282,19 @@ def _entry(known: Known) -> Entry:
     )
 
 
-def _known(entry: Entry) -> Known:
-    outline, key, outputs, reads, files, _ = entry
-    return Known(
-        outline,
-        key,
-        tuple(map(output_of, outputs)),
-        tuple([Read(*it[:3]) for it in reads]),
-        tuple([it[:2] for it in files]),
-    )
+def _known(entry: Any) -> Known | None:
+    """Return what an entry says; None where it is of another form."""
+    try:
+        outline, key, outputs, reads, files, _ = entry
+        return Known(
+            outline,
+            key,
+            tuple(map(output_of, outputs)),
+            tuple([Read(*it[:3]) for it in reads]),
+            tuple([it[:2] for it in files]),
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def _worth(output: Output) -> str:

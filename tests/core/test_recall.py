@@ -140,6 +140,7 @@ def test_a_change_is_seen(aged, edit):
     assert not os.access(aged.path / "made.txt", os.X_OK)
 
 
+@pytest.mark.parametrize("aged", ["old"], indirect=True)
 @pytest.mark.parametrize("edit", ["a source", "a file that was read", "an output", "a function"])
 def test_a_change_is_seen_where_nothing_could_be_compiled(aged, edit):
     """What dagger does in C where there is a compiler, it does in Python as well."""
@@ -232,6 +233,7 @@ def _longer(entries):
     return {name: (1, *entry) for name, entry in entries.items()}
 
 
+@pytest.mark.parametrize("aged", ["old"], indirect=True)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_memo_of_another_form_is_passed_over(aged, form):
     """As an older or a newer dagger may have written it."""
