@@ -78,6 +78,7 @@ def open_store(directory: str) -> Any:
         size_limit=2**62,
         disk_min_file_size=2**62,
         sqlite_mmap_size=0,
+        sqlite_cache_size=2**11,  # pages: 8 MiB, where diskcache takes 32; the system keeps what is not in it
     )
 
 

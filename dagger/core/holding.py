@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_PATHS = 10
 _GROUP = 0.3
-_MOST_KEPT = 1000
-"""What tasks have printed is in their records, and in memory until these are written."""
+_MOST_KEPT = 2000
 
 
 class Holder:
