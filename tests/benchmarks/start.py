@@ -20,15 +20,16 @@ UNUSED = ("click", "cloudpickle", "diskcache", "django", "loky", "multiprocessin
 def start(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     """Import in fresh processes, and show the help."""
     python = peers.dagger_python()
+    folder = peers.home()  # where nothing is found that is not installed
     yield Result(
         "start-import",
         "`import dagger.core` against `import click`",
         1,
         race(
             [
-                Contender("python", (python, "-c", "pass")),
-                Contender("import click", (python, "-c", "import click")),
-                Contender("import dagger.core", (python, "-c", "import dagger.core")),
+                Contender("python", (python, "-c", "pass"), folder),
+                Contender("import click", (python, "-c", "import click"), folder),
+                Contender("import dagger.core", (python, "-c", "import dagger.core"), folder),
             ],
             rounds,
             settle=2,
@@ -42,8 +43,8 @@ def start(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
         1,
         race(
             [
-                Contender("import click", (python, "-c", "import click")),
-                Contender("dagger --help", (str(dagger), "--help")),
+                Contender("import click", (python, "-c", "import click"), folder),
+                Contender("dagger --help", (str(dagger), "--help"), folder),
             ],
             rounds,
             settle=2,
