@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _is_plain_path = re.compile(r"[A-Za-z0-9_@%+=:,./-]{1,250}").fullmatch
 """Tell of most paths by a glance that they can be one."""
-_PATTERN = re.compile(r"[*?\[]")
+_MAGIC = frozenset("*?[")
 # Looking up a member of an enumeration is dear.
 _POPULATED, _AVAILABLE = DatumState.POPULATED, DatumState.AVAILABLE
 
@@ -209,7 +209,7 @@ def is_path(value: object) -> bool:
 
 def is_pattern(path: str) -> bool:
     """Tell whether a path is a pattern for several files."""
-    return _PATTERN.search(path) is not None
+    return not _MAGIC.isdisjoint(path)
 
 
 def promised_file(declared: object) -> FileDatum | None:

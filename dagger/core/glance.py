@@ -125,10 +125,12 @@ class Glance:
     def adopt(self) -> None:
         """Give the data of all good tasks what they hold."""
         lookup = self._lookup
+        elsewhere = lookup.elsewhere
         for task, worth in zip(self.good, self._worths, strict=True):
             if type(worth) is int:
                 for datum in task.outputs.values():
-                    lookup.place(datum)  # type: ignore[arg-type]  # one that is no file has no digest here
+                    if datum.root != elsewhere:  # type: ignore[attr-defined]  # what is no file has no digest here
+                        datum.root = elsewhere  # type: ignore[attr-defined]
                     datum._found(worth)
             else:
                 for datum, output in zip(task.outputs.values(), worth, strict=True):

@@ -42,7 +42,11 @@ class Found(NamedTuple):
 
 
 class Lookup:
-    """Looks tasks up, for one run."""
+    """Looks tasks up, for one run.
+
+    Attributes:
+        elsewhere: The project's root, where that is not the working directory.
+    """
 
     def __init__(self, cache: Cache, places: Places, walker: Walker, workspace: Workspace, mend: Mend) -> None:
         self.cache = cache
@@ -51,7 +55,7 @@ class Lookup:
         self.workspace = workspace
         self.mend = mend
         self._given_up: set[tuple[str, float]] = set()
-        self._elsewhere = None if places.root == os.getcwd() else places.root
+        self.elsewhere = None if places.root == os.getcwd() else places.root
 
     def find(self, task: AbstractTask, manifest: Manifest, *, forced: bool) -> Found:
         """Return the newest record that holds, or the reasons why the task must run."""
@@ -114,7 +118,7 @@ class Lookup:
     def adopt(self, datum: AbstractDatum, output: Output) -> None:
         """Make a datum available with what an output holds; values stay in the store until asked for."""
         if type(datum) is FileDatum and output.kind == "file" and datum.pointer is not None:
-            self.place(datum)
+            self._place(datum)
             datum._found(int(output.value or output.content, 16))
             return
         if isinstance(datum, FileGlob):
@@ -132,15 +136,15 @@ class Lookup:
             datum.populate(output.members[0].path)
         for member in datum.datums if isinstance(datum, FileGlob) else (datum,):
             if isinstance(member, FileDatum):
-                self.place(member)
+                self._place(member)
         datum.verify_available()
         if isinstance(datum, FileDatum):
             datum._known_quickhash = int(output.value or output.content, 16)
 
-    def place(self, datum: FileDatum) -> None:
+    def _place(self, datum: FileDatum) -> None:
         """Tell a datum where its path counts from."""
-        if datum.root != self._elsewhere:
-            datum.root = self._elsewhere
+        if datum.root != self.elsewhere:
+            datum.root = self.elsewhere
 
     def stored(self, datum: AbstractDatum, output: Output) -> StoredValue:
         """Return the value of an output as it lies in the store."""

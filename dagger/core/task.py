@@ -59,7 +59,11 @@ class FunctionTask(AbstractTask):
         AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
     def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        return {name: promised_file(declared) or self._output(name, declared) for name, declared in output_dict.items()}
+        made: dict[str, AbstractDatum] = {}
+        for name, declared in output_dict.items():
+            datum = promised_file(declared)
+            made[name] = self._output(name, declared) if datum is None else datum
+        return made
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if declared is None:
@@ -137,7 +141,11 @@ class ScriptTask(AbstractTask):
         AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
     def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        return {name: promised_file(declared) or self._output(name, declared) for name, declared in output_dict.items()}
+        made: dict[str, AbstractDatum] = {}
+        for name, declared in output_dict.items():
+            datum = promised_file(declared)
+            made[name] = self._output(name, declared) if datum is None else datum
+        return made
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if isinstance(declared, (FileDatum, DatumList)):
