@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from dagger.cache.index import Index, UnavailableError
@@ -20,6 +21,8 @@ Change = Callable[[bytes | None], bytes | None]
 """Takes the row as it is (None: there is none) and returns what it becomes (None: it goes)."""
 
 DELAY = 0.5
+_AT_ONCE = 200
+"""So many rows are made at once of the changes that are written: they are larger than these."""
 
 
 class Pending:
@@ -162,8 +165,12 @@ def _apply(row: bytes | None, changes: Iterable[Change]) -> bytes | None:
 
 def _write(index: Index, changes: dict[str, list[Change]], renewed: set[str]) -> None:
     with index.transact():
-        before = index.get_many(changes)
-        after = {key: _apply(before.get(key), several) for key, several in changes.items()}
-        index.delete([key for key in renewed if key in before])
-        index.set_many({key: row for key, row in after.items() if row and (key in renewed or row != before.get(key))})
-        index.delete([key for key, row in after.items() if row is None and key in before])
+        names = iter(changes)
+        while some := list(islice(names, _AT_ONCE)):
+            before = index.get_many(some)
+            after = {key: _apply(before.get(key), changes[key]) for key in some}
+            index.delete([key for key in some if key in renewed and key in before])
+            index.set_many(
+                {key: row for key, row in after.items() if row and (key in renewed or row != before.get(key))}
+            )
+            index.delete([key for key, row in after.items() if row is None and key in before])

@@ -6,18 +6,15 @@ All that is shown to a person goes through here; what programs read (JSON) escap
 from __future__ import annotations
 
 import re
-from functools import cache
 
-
-@cache
-def _unseen() -> re.Pattern[str]:
-    """What moves a cursor, sets a title or turns a text around; halves of characters, which no encoding has."""
-    return re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What moves a terminal's cursor, sets its title or turns a text around; halves of characters, which no encoding has.
+# A text, since few runs have a use for the pattern that it compiles to.
+_UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
     """Return a text with nothing in it that a terminal would obey; names and what tasks print may hold anything."""
-    return text if text.isprintable() else _unseen().sub(lambda it: ascii(it[0])[1:-1], text.replace("\r\n", "\n"))
+    return text if text.isprintable() else re.sub(_UNSEEN, lambda it: ascii(it[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:

@@ -408,7 +408,7 @@ class Engine:
         if manifest.key and slot.task.cache and not changed:
             self.cache.add(self._record(slot, outcome), manifest.code)
             self._know(slot, outcome.outputs, outcome.reads)
-            if self._holder.keep(slot):
+            if self._holder.keep(slot, len(outcome.log) + sum(len(it.inline or b"") for it in outcome.outputs)):
                 self._commit()
         else:
             self._lookup.take(slot.task, outcome.outputs)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MOST_PATHS = 10
 _GROUP = 0.3
 _MOST_KEPT = 2000
+_MOST_BYTES = 4 << 20
 
 
 class Holder:
@@ -39,6 +40,7 @@ class Holder:
         self._places = places
         self._workspace = workspace
         self._kept: list[Lock] = []
+        self._size = 0
 
     def take(self, slots: Sequence[Slot]) -> list[Slot]:
         """Hold slots, and return those that are held: no other manager has one of their names."""
@@ -62,18 +64,25 @@ class Holder:
             self._holdings.release(slot.locks)
         slot.locks = None
 
-    def keep(self, slot: Slot) -> bool:
-        """Keep what holds a slot until `release`, when its record is written; tell whether that is best done now."""
+    def keep(self, slot: Slot, size: int) -> bool:
+        """Keep what holds a slot until `release`, when its record is written; tell whether that is best done now.
+
+        Args:
+            slot: Its task has ended well.
+            size: How many bytes of what it printed and made are in its record, and in memory until that is written.
+        """
         if self.due is None:
             self.due = time.monotonic() + _GROUP
         self._kept += slot.locks or ()
+        self._size += size
         slot.locks = None
-        return len(self._kept) > _MOST_KEPT
+        return len(self._kept) > _MOST_KEPT or self._size > _MOST_BYTES
 
     def release(self) -> None:
         """Let go of what was kept."""
         self._holdings.release(self._kept)
         self._kept.clear()
+        self._size = 0
         self.due = None
 
     def close(self) -> None:
