@@ -124,7 +124,7 @@ def _below(
 ) -> Iterator[str]:
     """What lies in a directory that another task makes would be swept away; in one that is read, it would change it."""
     folders = {place.rpartition("/")[0] for place in inner}
-    inside = {folder: above for folder in folders if (above := real.nearest(folder, outer))}
+    inside = {folder: found for folder in folders if (found := real.nearest(folder, outer))}
     for place, task in inner.items() if inside else ():
         above = inside.get(place.rpartition("/")[0])
         if above and (outer[above] is not task or does == "reads"):
