@@ -10,7 +10,7 @@ their rows (`Walker.outline`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.abstract.helpers import as_tasks
@@ -42,7 +42,7 @@ def plain_outline(task: AbstractTask, code_of: CodeOf, worth_of: WorthOf) -> Out
         worth_of: Returns the digest of an input that is a value, and the own classes that it needs.
     """
     words: list[str] = []
-    return tuple(words) if _add_outline(task, words, [], set(), code_of, worth_of) else None
+    return tuple(words) if _add_outline(task, words, code_of, worth_of) else None
 
 
 def survey(
@@ -74,15 +74,15 @@ def survey(
             task = tasks[first]
             first += 1
             length = len(words)
-            if _add_outline(task, words, tasks, seen, code_of, worth_of):
+            if _add_outline(task, words, code_of, worth_of):
                 plain.append(task)
             else:
                 del words[length:]
                 others.append(task)
-                for needed in task.upstream:
-                    if needed not in seen:
-                        seen.add(needed)
-                        tasks.append(needed)
+            for needed in task.upstream:
+                if needed not in seen:
+                    seen.add(needed)
+                    tasks.append(needed)
         if len(plain) == count:
             yield plain, words
             plain, words = [], []
@@ -90,15 +90,8 @@ def survey(
     yield others, []
 
 
-def _add_outline(
-    task: AbstractTask,
-    words: list[str],
-    tasks: list[AbstractTask],
-    seen: set[AbstractTask],
-    code_of: CodeOf,
-    worth_of: WorthOf,
-) -> bool:
-    """Add the outline of a task to `words`, if it has one, and what it needs to `tasks`; tell whether it has.
+def _add_outline(task: AbstractTask, words: list[str], code_of: CodeOf, worth_of: WorthOf) -> bool:
+    """Add the outline of a task to `words`, if it has one, and tell whether it has.
 
     Each outline says how long it is, so that many in a row are told apart. Its last words are the names of the outputs,
     each before its path, or before nothing where it is a value.
@@ -113,51 +106,49 @@ def _add_outline(
         words += (kind, code_of(task), str(len(inputs)), str(len(outputs)))
         for name, datum in inputs.items():
             if type(datum) is not DatumList:
-                given: Sequence[AbstractDatum] = (datum,)
-            elif not datum.datums or any(datum in maker.outputs.values() for maker in datum._parents):
-                return False  # made as a whole
+                members = [datum]
+            elif datum.datums and not any(datum in maker.outputs.values() for maker in datum._parents):
+                members = datum.datums
+                words += (name, _LIST, str(len(members)))
             else:
-                given = datum.datums
-                words += (name, _LIST, str(len(given)))
-            for member in given:
-                cls = type(member)
-                path = member._pointer if cls is FileDatum else ""
-                if type(path) is not str if cls is FileDatum else cls is not MemoryDatum:
-                    return False
-                makers = member._parents
-                if not makers:
-                    if cls is FileDatum:
-                        words += (name, "", path)
-                        continue
-                    digest, classes = worth_of(name, member)
-                    if classes:
-                        return False
-                    words += (name, _VALUE, digest)
-                    continue
-                if len(makers) > 1:
-                    return False
-                (maker,) = makers
-                if maker not in seen:
-                    seen.add(maker)
-                    tasks.append(maker)
-                if len(maker.outputs) == 1:
-                    (made,) = maker.outputs.values()
-                    if made is not member:  # one of the files that a pattern found, or of a list
-                        return False
-                    words += (name, maker.identifier, path)
-                    continue
-                for output, made in maker.outputs.items():
-                    if made is member:
-                        words += (name, f"{_SEVERAL}{maker.identifier}{_SEVERAL}{output}", path)
-                        break
-                else:
-                    return False
+                return False  # made as a whole
+            if not all(_add_input(name, member, words, worth_of) for member in members):
+                return False
     except Exception:  # whatever is wrong with it, its manifest tells
         return False
     for name, datum in outputs.items():
-        cls = type(datum)
-        path = datum._pointer if cls is FileDatum else ""
-        if (type(path) is not str or path[-1:] == "/") if cls is FileDatum else cls is not MemoryDatum:
+        path = _path_of(datum)
+        if path is None or path[-1:] == "/":
             return False
         words += (name, path)
     return True
+
+
+def _add_input(name: str, datum: AbstractDatum, words: list[str], worth_of: WorthOf) -> bool:
+    """Add an input's name, its maker and its path; tell whether that is all there is to it."""
+    path = _path_of(datum)
+    makers = datum._parents
+    if path is None or len(makers) > 1:
+        return False
+    if not makers and path:
+        words += (name, "", path)
+        return True
+    if not makers:
+        digest, classes = worth_of(name, datum)
+        words += (name, _VALUE, digest)
+        return not classes
+    (maker,) = makers
+    for output, made in maker.outputs.items():
+        if made is datum:
+            several = f"{_SEVERAL}{maker.identifier}{_SEVERAL}{output}"
+            words += (name, maker.identifier if len(maker.outputs) == 1 else several, path)
+            return True
+    return False  # one of the files that a pattern found, or of a list
+
+
+def _path_of(datum: AbstractDatum) -> str | None:
+    """Return the path of a file, or no text for a value; None for anything else."""
+    if type(datum) is MemoryDatum:
+        return ""
+    path = datum._pointer if type(datum) is FileDatum else None
+    return path if type(path) is str else None
