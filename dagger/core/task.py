@@ -22,6 +22,14 @@ Outputs = Mapping[str, AbstractDatum]
 Body = Callable[[Inputs, Outputs], "Mapping[str, object] | None"]
 
 
+def _declared_outputs(self: FunctionTask | ScriptTask, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
+    made: dict[str, AbstractDatum] = {}
+    for name, declared in output_dict.items():
+        datum = promised_file(declared)
+        made[name] = self._output(name, declared) if datum is None else datum
+    return made
+
+
 class FunctionTask(AbstractTask):
     """A Python function over named inputs.
 
@@ -58,12 +66,7 @@ class FunctionTask(AbstractTask):
         self.function = function
         AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
-    def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        made: dict[str, AbstractDatum] = {}
-        for name, declared in output_dict.items():
-            datum = promised_file(declared)
-            made[name] = self._output(name, declared) if datum is None else datum
-        return made
+    _initialize_outputs = _declared_outputs
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if declared is None:
@@ -140,12 +143,7 @@ class ScriptTask(AbstractTask):
             self.tools = _names(identifier, "tools", tools)
         AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
 
-    def _initialize_outputs(self, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-        made: dict[str, AbstractDatum] = {}
-        for name, declared in output_dict.items():
-            datum = promised_file(declared)
-            made[name] = self._output(name, declared) if datum is None else datum
-        return made
+    _initialize_outputs = _declared_outputs
 
     def _output(self, name: str, declared: object) -> AbstractDatum:
         if isinstance(declared, (FileDatum, DatumList)):
