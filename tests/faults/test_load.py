@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 MB = 1 << 20
-ROOM = 50 * MB
+ROOM = 44 * MB
 """What imports, what waits to be written, logs in the report and pages half used may take beside the tasks."""
 FILES = 256
 """How many files the main process may have open at once; no more is allowed on macOS."""

@@ -230,10 +230,12 @@ def content(node: Node, worth: int) -> object:
 
 
 def present(node: Node, folder: Path) -> object:
-    """Return what a node's output files hold; the value of a pickle."""
+    """Return what a node's output files hold; the value of a pickle; None where there is no file."""
+    top = folder / (node.path if node.kind in ("tree", "pickle") else os.path.dirname(node.path) or node.path)
+    if not top.exists():
+        return None
     if node.kind == "pickle":
-        return pickle.loads((folder / node.path).read_bytes())
-    top = folder / (node.path if node.kind == "tree" else os.path.dirname(node.path) or node.path)
+        return pickle.loads(top.read_bytes())
     files = [it for it in top.rglob("*") if it.is_file()] if top.is_dir() else [top]
     return {it.relative_to(folder).as_posix(): it.read_text() for it in files}
 

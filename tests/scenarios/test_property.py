@@ -456,6 +456,5 @@ def test_a_wrong_builder_is_found_out(
     """The property is worth something: a builder that misses changes, or runs too much, does not pass."""
     break_it(monkeypatch)
     few = settings(_settings(12, STEPS_AT_ONCE), phases=[Phase.generate], database=None, derandomize=True)
-    # A spoilt output may not even be a pickle, or not be there.
-    with pytest.raises((AssertionError, pickle.UnpicklingError, FileNotFoundError)):
+    with pytest.raises((AssertionError, pickle.UnpicklingError)):  # a spoilt output may not even be a pickle
         run_state_machine_as_test(machine, settings=few)
