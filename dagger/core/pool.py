@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dagger.core.isolation import ManagerLife
     from dagger.core.scripts import ScriptRunner
 
+_LATER = 10
+"""How far the trackers stand back: their own start must not keep the workers', and is over when these end."""
+
 Done = Callable[["Outcome | BaseException | None"], None]
 
 
@@ -194,9 +197,8 @@ class Workers:
 def _start_trackers() -> None:
     """Start the processes that track semaphores before signals are held: their start lets go of what is held.
 
-    They have to do when all else has ended, so that they leave the cores to the workers, which start at the same time:
-    what the two need to come up is as much as the workers do. And they end by themselves with this process, which
-    forgets who they are: else it would wait for them at its exit.
+    They have to do when all else has ended, so that they leave the cores to the workers, which start at the same time.
+    And they end by themselves with this process, which forgets who they are: else it would wait for them at its exit.
     """
     from multiprocessing import resource_tracker
 
@@ -206,10 +208,9 @@ def _start_trackers() -> None:
         tracker: Any = module._resource_tracker
         was_running = tracker._fd is not None
         module.ensure_running()
-        if not was_running and os.name == "posix":
-            if sys.platform == "linux":
-                with suppress(OSError):
-                    os.sched_setscheduler(tracker._pid, os.SCHED_IDLE, os.sched_param(0))
+        if not was_running and hasattr(os, "setpriority"):
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, tracker._pid, _LATER)
             tracker._pid = None
 
 

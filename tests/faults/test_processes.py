@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -282,3 +284,28 @@ def test_a_worker_that_loses_its_manager_takes_nothing_from_it(project, rounds):
         assert project.run("pipeline.py", check=False, timeout=60).returncode == 1
         assert project.came_out("failed") == {f"bad{i}" for i in range(6)}
         project.dagger("clean")
+
+
+def test_who_reads_the_output_is_not_kept_by_the_load_of_the_machine(project):
+    """A process that holds the pipe and comes to its end only when nobody else wants a core would keep the reader."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def work():
+            return {"done": True}
+
+        WorkflowManager(FunctionTask("work", work, outputs={"done": None})).run()
+        """,
+    )
+    burn = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
+    load = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        project.run("pipeline.py")
+        assert [it.poll() for it in load] == [None] * len(load)
+    finally:
+        for it in load:
+            it.kill()
+            it.wait()
+    assert project.came_out("ran") == {"work"}
