@@ -112,6 +112,8 @@ class Project:
 
     def _environment(self, extra: dict[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DAGGER_")}
+        # Python takes a module's bytecode for good after an edit within one second that leaves its size as it is.
+        kept["PYTHONDONTWRITEBYTECODE"] = "1"
         return {**kept, "DAGGER_REPORT": str(self.reports), **extra}
 
     def _call(
