@@ -27,6 +27,12 @@ UNWRITABLE = frozenset(
 PREFIX = 2
 """How much of a digest names the folder of its blob."""
 
+_UNIQUE = 8
+"""Bytes that make a name beside an output unlike any other."""
+
+_LONGEST = 200
+"""Bytes of a file's name that leave room for what makes it another one."""
+
 Signature = tuple[int, int, int, int]
 """Size, mtime, ctime and inode: while they stay and are not young, so does the content."""
 
@@ -108,6 +114,22 @@ def remove_whatever(path: str) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def beside(path: str) -> str:
+    """Name what is to be renamed to ``path`` once it is whole: in the same folder, and nobody else's."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{_shortened(name)}.{os.urandom(_UNIQUE).hex()}.dagger")
+
+
+def all_beside(path: str) -> str:
+    """Return the pattern of all names that ``beside`` has for a path, or for those that a pattern stands for."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{_shortened(name)}.{'[0-9a-f]' * (2 * _UNIQUE)}.dagger")
+
+
+def _shortened(name: str) -> str:
+    return name if len(os.fsencode(name)) <= _LONGEST else name[: _LONGEST // 4]
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

@@ -25,6 +25,7 @@ from dagger.cache.blob_files import (
     PREFIX,
     UNWRITABLE,
     Signature,
+    beside,
     damage_of,
     is_private,
     list_folder,
@@ -213,13 +214,13 @@ class BlobStore:
         """
         folder = os.path.dirname(os.path.abspath(destination))
         os.makedirs(folder, exist_ok=True)
-        beside = os.path.join(folder, f".{os.urandom(12).hex()}.dagger")
+        unfinished = beside(destination)
         try:
-            self._copy_out(digest, beside, 0o777 if executable else 0o666)
-            os.replace(beside, destination)
+            self._copy_out(digest, unfinished, 0o777 if executable else 0o666)
+            os.replace(unfinished, destination)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
+                os.unlink(unfinished)
             raise
 
     def restore_tree(self, members: Sequence[Member], destination: str) -> None:
@@ -230,18 +231,17 @@ class BlobStore:
                 replaced.
         """
         import shutil
-        import tempfile
 
         destination = os.path.abspath(destination)
-        folder = os.path.dirname(destination)
-        os.makedirs(folder, exist_ok=True)
-        beside = tempfile.mkdtemp(prefix=".", suffix=".dagger", dir=folder)
+        os.makedirs(os.path.dirname(destination), exist_ok=True)
+        unfinished = beside(destination)
+        os.mkdir(unfinished, 0o700)
         try:
-            built = os.path.join(beside, "new")
+            built = os.path.join(unfinished, "new")
             build_tree(members, built, self._restore_member)
-            exchange(built, destination, os.path.join(beside, "old"))
+            exchange(built, destination, os.path.join(unfinished, "old"))
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def iter(self) -> Iterator[tuple[str, int, float]]:
         """Return digest, size and time of the last writing of each blob."""
@@ -302,8 +302,8 @@ class BlobStore:
         return self._publish(self.overflow, self._overflow_scratch(), write)
 
     def _publish(self, place: str, scratch: str, write: Callable[[int], Content | None]) -> Content:
-        beside = f"{scratch}/{os.getpid()}-{get_ident()}-{next(_numbers)}"
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        unfinished = f"{scratch}/{os.getpid()}-{get_ident()}-{next(_numbers)}"
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         is_put = False
         try:
             try:
@@ -315,12 +315,12 @@ class BlobStore:
             finally:
                 os.close(descriptor)
             if known or not self.refresh(*content):
-                _put_in_place(beside, place_of(place, content[0]))
+                _put_in_place(unfinished, place_of(place, content[0]))
                 is_put = True
         finally:
             if not is_put:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(beside)
+                    os.unlink(unfinished)
         return content
 
     def refresh(self, digest: str, size: int) -> bool:

@@ -266,6 +266,7 @@ class Engine:
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:
+            self._holder.mark([slot])
             self._lookup.restore(slot.task, record)
         except DamagedError:
             self._holder.let_go(slot)

@@ -52,10 +52,13 @@ class Holder:
             for name, lock in zip(own, locks or (), strict=False):
                 if lock.left:
                     self._note_orphan(slot, name, lock)
+            if any(lock.left for lock in locks or ()):
+                for datum in slot.task.outputs.values():
+                    self._workspace.discard_unfinished(datum)
         return [slot for slot in slots if slot.locks is not None]
 
     def mark(self, slots: Iterable[Slot]) -> None:
-        """Say that slots are launched: what comes to lie under their outputs' names is theirs."""
+        """Say that slots are launched or restored: what comes to lie under their outputs' names is theirs."""
         self._holdings.mark([lock for slot in slots for lock in slot.locks or ()])
 
     def let_go(self, slot: Slot) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from dagger.cache.blob_files import beside
 from dagger.errors import TaskError
 
 if TYPE_CHECKING:
@@ -87,23 +87,16 @@ def dump_pickle(value: object, path: str | os.PathLike[str], *, name: str = "") 
         OSError: It cannot be written.
     """
     target = os.fspath(path)
-    mode = 0o666 & ~_umask()
-    descriptor, beside = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=".", suffix=".dagger")
+    unfinished = beside(target)
     try:
-        with pickling(name or target) as factory, os.fdopen(descriptor, "wb") as file:
+        with open(unfinished, "xb") as file, pickling(name or target) as factory:
             factory(file).dump(value)
-        os.chmod(beside, mode)
-        os.replace(beside, target)
+        os.replace(unfinished, target)
     except BaseException:
-        os.unlink(beside)
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
         raise
     return frozenset(factory.classes)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _fault(name: str, value: object, error: Exception) -> TaskError:

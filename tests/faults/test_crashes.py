@@ -468,3 +468,80 @@ def test_what_a_person_puts_there_after_a_crash_is_saved(project, stubborn):
     said = project.dagger("run", "pipeline.py").stderr
     assert said.count("moved it to") == 1
     assert [path.read_text() for path in (project.path / ".dagger" / "saved").rglob("*.txt")] == ["mine"]
+
+
+PICKLING = """
+import os, signal, time
+from dagger.core import FileDatum, PklTask, WorkflowManager
+
+class Deadly:
+    def __reduce__(self):
+        if os.path.exists("WHOM"):
+            with open("WHOM") as file:
+                os.kill({"worker": os.getpid(), "manager": os.getppid()}[file.read()], signal.SIGKILL)
+            time.sleep(60)
+        return int, ()
+
+def model(source):
+    return {"model": Deadly()}
+
+task = PklTask("model", model, {"source": FileDatum(pointer="source.txt")}, {"model": "out/model.pkl"})
+WorkflowManager(task, undeclared="ignore").run()
+"""
+
+
+@pytest.mark.parametrize("victim", ["worker", "manager"])
+def test_a_pickle_that_was_half_written_does_not_stay_beside_its_place(project, victim):
+    """A folder that is another task's input would have it among its files."""
+    whom = project.path.parent / "whom"
+    project.write("pipeline.py", PICKLING.replace("WHOM", str(whom)))
+    project.write("source.txt", "1")
+    whom.write_text(victim)
+    _start(project).communicate(timeout=60)
+    assert _all_gone(project)
+    if victim == "worker":
+        assert os.listdir(project.path / "out") == []
+    whom.unlink()
+    project.dagger("run", "pipeline.py")
+    assert os.listdir(project.path / "out") == ["model.pkl"]
+
+
+RESTORING = """
+import os, signal, sys
+from dagger.core import FileDatum, ScriptTask, WorkflowManager
+
+def kill(event, arguments):
+    if event == "os.rename" and os.path.exists("WHEN") and "/out/." in arguments[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+source = {"source": FileDatum(pointer="source.txt")}
+task = ScriptTask("make", source, {"made": "OUTPUT"}, script="SCRIPT")
+WorkflowManager(task).run()
+"""
+KINDS = {
+    "file": ("out/made.txt", "cp {source} {made}"),
+    "pattern": ("out/*.txt", "cp {source} out/made.txt"),
+    "directory": ("out/made/", "mkdir -p {made}; cp {source} {made}/a"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_half_restored_does_not_stay_beside_its_place(project, kind):
+    """Also where the next run has to make something else."""
+    when = project.path.parent / "when"
+    output, script = KINDS[kind]
+    text = RESTORING.replace("WHEN", str(when)).replace("OUTPUT", output).replace("SCRIPT", script)
+    project.write("pipeline.py", text)
+    project.write("source.txt", "1")
+    project.dagger("run", "pipeline.py")
+    made = os.listdir(project.path / "out")
+    subprocess.run(["rm", "-r", project.path / "out"], check=True)
+    when.touch()
+    _start(project).communicate(timeout=60)
+    (left,) = os.listdir(project.path / "out")
+    assert left.endswith(".dagger")
+    when.unlink()
+    project.write("source.txt", "22")
+    project.dagger("run", "pipeline.py")
+    assert os.listdir(project.path / "out") == made
