@@ -35,12 +35,14 @@ from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
 from dagger.core.recall import Known
 from dagger.core.report import Failure, RunReport, TaskReport
+from dagger.core.signals import raise_asked
 from dagger.errors import CacheError, DaggerError, DamagedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _PATIENCE = 0.05
+_LOOK_FOR_SIGNALS = 1.0
 _MOST_AT_ONCE = 200
 _LOG_ROOM = 4 << 20
 _MOST_REASONS = 10
@@ -168,6 +170,7 @@ class Engine:
 
     def _loop(self) -> None:
         while True:
+            raise_asked()
             while self._to_look:
                 self._look_up([self._to_look.popleft() for _ in range(min(self._at_once, len(self._to_look)))])
                 self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
@@ -181,7 +184,7 @@ class Engine:
     def _wait(self) -> None:
         """Take what has ended; with nothing to come before, until a delayed task is due."""
         dues = [*(when for when, _, _ in self._later[:1]), *([] if self._holder.due is None else [self._holder.due])]
-        patience = max(0.0, min(dues) - time.monotonic()) if dues else None
+        patience = min(_LOOK_FOR_SIGNALS, max(0.0, min(dues) - time.monotonic())) if dues else _LOOK_FOR_SIGNALS
         try:
             self._end(*self._ended.get(timeout=patience))
             while True:

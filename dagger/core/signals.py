@@ -1,4 +1,8 @@
-"""SIGINT and SIGTERM as exceptions in the main thread, so that what runs is ended in order."""
+"""SIGINT and SIGTERM as exceptions in the main thread, so that what runs is ended in order.
+
+Whatever is at work when a signal comes may drop its exception: CPython's compiler does so, and so may a person's own
+code. So it is kept in mind, and whoever waits raises it again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from types import FrameType
 
 _ECHO = 1.0
 _CODE = 143
+
+_asked: type[BaseException] | None = None
 
 
 class Terminated(SystemExit):
@@ -30,16 +36,22 @@ def signals_raised() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _asked
+    _asked = None
     interrupted = float("-inf")
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
+        global _asked
         signal.signal(signal.SIGTERM, ignore)
+        _asked = Terminated
         raise Terminated
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         nonlocal interrupted
+        global _asked
         former, interrupted = interrupted, time.monotonic()
         if interrupted - former > _ECHO:
+            _asked = KeyboardInterrupt
             raise KeyboardInterrupt
 
     def ignore(_number: int, _frame: FrameType | None) -> None:
@@ -52,8 +64,20 @@ def signals_raised() -> Iterator[None]:
     try:
         yield
     finally:
+        _asked = None
         # What the script put in their place is the script's affair.
         if signal.getsignal(signal.SIGTERM) in (terminate, ignore):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def raise_asked() -> None:
+    """Raise what a signal has asked for since `signals_raised` began; in the main thread, as a signal does.
+
+    Raises:
+        KeyboardInterrupt: There was a SIGINT.
+        Terminated: There was a SIGTERM.
+    """
+    if _asked is not None and threading.current_thread() is threading.main_thread():
+        raise _asked

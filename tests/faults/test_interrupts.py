@@ -110,6 +110,34 @@ def test_a_signal_ends_all_and_keeps_what_was_finished(project, number, word, wa
     assert project.came_out("up to date") == {"first"}
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_signal_counts_though_its_exception_was_dropped(project, number, code):
+    """As CPython's compiler drops one that comes while a module is imported."""
+    project.write(
+        "pipeline.py",
+        f"""
+        import os
+        from dagger.abstract import TaskState
+        from dagger.core import ScriptTask, WorkflowManager
+
+        class Deaf:
+            def report_state(self, task):
+                try:
+                    if task.state is TaskState.RUNNING:
+                        os.kill(os.getpid(), {int(number)})
+                except BaseException:
+                    pass
+
+        task = ScriptTask("long", outputs={{"o": "o.txt"}}, script="sleep 60; touch {{o}}")
+        task.communicator = Deaf()
+        WorkflowManager(task).run()
+        """,
+    )
+    begun = time.monotonic()
+    assert project.run("pipeline.py", check=False).returncode == code
+    assert time.monotonic() - begun < 30
+
+
 def test_a_programs_own_handler_of_sigterm_is_left_alone(project):
     """It is called, and the run goes on as that says."""
     project.write(
