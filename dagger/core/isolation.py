@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
 _TIME_TO_END = GRACE + 1.0
+_TIME_TO_HEAR = 0.2  # of a connection that was closed: whoever waits for the result may hear of it first
+_PAUSE = 0.01
 _NUMBER = 8
 _LONGEST_NOTE = 8192
 
@@ -62,6 +64,7 @@ class ManagerLife:
         self._listener.bind(self.path)
         self._listener.listen(128)
         self._workers: dict[socket.socket, int] = {}
+        self._closed: set[int] = set()
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="dagger-life", daemon=True)
         self._thread.start()
@@ -69,17 +72,20 @@ class ManagerLife:
     def jobs_of_dead(self) -> frozenset[str] | None:
         """Return the logs of the jobs that workers were at last which are gone now; some may have ended well before.
 
-        None where that cannot be told, since somebody has taken the notes away.
+        None where that cannot be told, since somebody has taken the notes away. Gone is also whoever has closed the
+        connection: a task that closes all that is open has its worker taken for dead by whoever waits for its result.
         """
-        found = set()
+        deadline = time.monotonic() + _TIME_TO_HEAR
         try:
-            for name in os.listdir(self._folder):
-                if name.isdigit() and not _is_child(int(name)):
-                    with open(os.path.join(self._folder, name), "rb") as file:
-                        found.add(os.fsdecode(file.read().partition(b"\0")[0]))
+            while not (gone := self._gone()) and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+            return frozenset(job for name in gone if (job := _noted(os.path.join(self._folder, name))))
         except OSError:
             return None
-        return frozenset(found - {""})
+
+    def _gone(self) -> list[str]:
+        names = [name for name in os.listdir(self._folder) if name.isdigit()]
+        return [name for name in names if int(name) in self._closed or not _is_child(int(name))]
 
     def close(self) -> None:
         """Let go of the workers: those that are still there end what they run, and then themselves."""
@@ -115,6 +121,8 @@ class ManagerLife:
                     else:
                         assert isinstance(key.fileobj, socket.socket)
                         selector.unregister(key.fileobj)
+                        self._closed.add(self._workers[key.fileobj])
+                        self._await_end(self._workers[key.fileobj])
                         self._lose(key.fileobj)
 
     def _accept(self) -> socket.socket | None:
@@ -125,6 +133,12 @@ class ManagerLife:
             return None
         self._workers[connection] = int.from_bytes(number, "big")
         return connection
+
+    def _await_end(self, worker: int) -> None:
+        """Let a worker whose task has closed all that was open, the connection too, come to its own end."""
+        deadline = time.monotonic() + GRACE
+        while _is_child(worker) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
 
     def _lose(self, connection: socket.socket) -> None:
         """A worker is gone: what its task started and it had no time to end must go too."""
@@ -239,8 +253,8 @@ def _watch(connection: socket.socket, parent: int, part: int | None, folder: str
                 break
         except TimeoutError:
             continue
-        except OSError:
-            break
+        except OSError:  # a task has closed the connection; whose child this is still tells
+            time.sleep(_LOOK_AT_PARENT)
     # Nobody will take a result any more, and who is asked to end deserves no more time than a task that timed out.
     with suppress(Exception):
         end_descendants(os.getpid(), GRACE)
@@ -312,6 +326,11 @@ def _end_fork(error: BaseException | None) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
     flush_all()
     os._exit(status & 0xFF)
+
+
+def _noted(path: str) -> str:
+    with open(path, "rb") as file:
+        return os.fsdecode(file.read().partition(b"\0")[0])
 
 
 def note(log: str) -> None:
