@@ -23,11 +23,11 @@ class ProjectPaths:
     """
 
     def __init__(self, root: str, ignore: Collection[str], cache_dir: str) -> None:
-        self._places, self._real, self._installed, self._declared = surroundings(root, cache_dir)
+        self._places, self._real, self._installed, self._declared, folders = surroundings(root, cache_dir)
         self._real_folders: dict[str, str] = {}
         if ignore:
             declared = [os.path.normpath(path) for path in ignore]
-            self._declared = self._declared.union(declared, map(os.path.realpath, declared))
+            self._declared = self._declared.union(declared, [self._places.real(path, folders) for path in declared])
 
     def absolute(self, path: Any, folder: int | None = None) -> str | None:
         """Return the absolute path inside the project that something opens, or None where it leads outside.
@@ -118,16 +118,17 @@ class ProjectPaths:
 
 
 @lru_cache(maxsize=1)
-def surroundings(root: str, cache_dir: str) -> tuple[Places, Places, frozenset[str], frozenset[str]]:
-    """Return what all tasks of a project have in common: its root, its real root, what is installed, what is the cache.
+def surroundings(root: str, cache_dir: str) -> tuple[Places, Places, frozenset[str], frozenset[str], dict[str, str]]:
+    """Return what all tasks of a project have in common.
 
-    Links are followed once; who runs several jobs clears this now and then.
+    That is its root, its real root, what is installed, what is the cache, and where folders led when they were first
+    asked for. Links are followed once; who runs several jobs clears this now and then.
     """
     places = Places(os.path.abspath(root))
     prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, *_own_folders()}
     inside = frozenset(it for it in prefixes if it == places.root or places.shown(it) != it)
     cache = frozenset((os.path.abspath(cache_dir), os.path.realpath(cache_dir)))
-    return places, Places(os.path.realpath(root)), inside, cache
+    return places, Places(os.path.realpath(root)), inside, cache, {}
 
 
 def _path_of(descriptor: int) -> str:
