@@ -22,7 +22,7 @@ from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.datum import MemoryDatum
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, measure, tie
+from dagger.core.graph import Slot, measure, most_at_once, tie
 from dagger.core.holding import Holder
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome
@@ -118,7 +118,9 @@ class Engine:
         self._inspector = Inspector(slots, places, walker, made)
         self._presence = cache.presence()
         self._holder = Holder(cache.holdings(self._presence), places, lookup.workspace)
-        self._workers = Workers(options.jobs, options.executor, options.executor_kwargs, self._presence)
+        self._workers = Workers(
+            options.jobs, options.executor, options.executor_kwargs, self._presence, self._most_workers
+        )
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
         self._to_look: deque[Slot] = deque()
@@ -266,6 +268,10 @@ class Engine:
         """Let workers come up as soon as it is known that one of these needs them; that takes longer than all else."""
         if self._workers.controlled and any(self._launcher.in_worker(slot.task) for slot in slots):
             self._workers.begin()
+
+    def _most_workers(self) -> int:
+        """Return how many workers there can be work for at once: none that only costs its start."""
+        return most_at_once(self.slots, lambda slot: slot.known is None and self._launcher.in_worker(slot.task))
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:

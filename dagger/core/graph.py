@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dagger.abstract import AbstractTask
@@ -127,3 +127,22 @@ def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:
     for slot in reversed(slots):
         longest = max((follower.length for follower in slot.followers), default=0.0)
         slot.length = longest + seconds.get(slot.name, usual)
+
+
+def most_at_once(slots: Sequence[Slot], counts: Callable[[Slot], bool]) -> int:
+    """Return a number of slots of a kind of which no more can run at once, at least 1: of a chain, only one can.
+
+    Args:
+        slots: In topological order.
+        counts: Tells whether a slot is of that kind.
+    """
+    lengths: dict[Slot, int] = {}
+    count = 0
+    for slot in slots:
+        above = max([lengths.get(it, 0) for it in slot.upstream], default=0)
+        if counts(slot):
+            count += 1
+            above += 1
+        if above:
+            lengths[slot] = above
+    return max(1, count - max(lengths.values(), default=0) + 1)

@@ -61,12 +61,19 @@ class Workers:
         executor: Any PEP 3148 executor, or None for loky.
         options: Further arguments of loky's executor.
         presence: What the workers are part of.
+        wanted: Tells how many there can be work for at once, when the first is needed.
     """
 
     def __init__(
-        self, jobs: int | None, executor: Executor | None, options: Mapping[str, Any], presence: Presence
+        self,
+        jobs: int | None,
+        executor: Executor | None,
+        options: Mapping[str, Any],
+        presence: Presence,
+        wanted: Callable[[], int],
     ) -> None:
         self.jobs = jobs
+        self._wanted = wanted
         self._presence = presence
         self._given = executor
         self._options = options
@@ -173,7 +180,8 @@ class Workers:
         _start_trackers()
         if self._life is None:
             self._life = ManagerLife()
-        options = {"max_workers": self.jobs or cores(), "timeout": None, **self._options}
+        count = min(self.jobs or cores(), self._wanted())
+        options = {"max_workers": count, "timeout": None, **self._options}
         given = (self._life.path, presence)
         made: Executor = ProcessPoolExecutor(initializer=prepare_worker, initargs=given, **options)
         return made
