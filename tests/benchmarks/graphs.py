@@ -2,6 +2,8 @@
 
 ``fan``: N tasks that each copy a source of their own, and a join of all.
 ``layers``: ten layers of N/10 tasks, each the sorted union of three files of the layer above.
+``rest``: what must run of a fan one of whose sources has changed: the task of that source, and the join, of the same N
+files, of which the others are sources here. Only dagger has it.
 
 A tool with a language of its own has its file written beforehand, as a generator would; a tool in Python builds its
 graph in a loop, and that is part of what is measured.
@@ -16,13 +18,15 @@ from pathlib import Path
 SHAPES = ("fan", "layers")
 LAYERS = 10
 STEPS = (0, 1, 7)
+CHANGED = 5
+"""Which source of a fan is edited."""
 
 
 def write_sources(folder: Path, shape: str, n: int) -> None:
     """Write the files that the graph starts from, and the folder that it writes to."""
     (folder / "src").mkdir(parents=True, exist_ok=True)
     (folder / "out").mkdir(exist_ok=True)
-    for number in range(n if shape == "fan" else n // LAYERS):
+    for number in range(n // LAYERS if shape == "layers" else n):
         (folder / "src" / f"{number}.txt").write_text(f"{number:07d}\n")
 
 
@@ -65,6 +69,25 @@ DAGGER_SCRIPTS = {
         join = ScriptTask(
             "join",
             {{"parts": DatumList(FileDatum, [task["part"] for task in parts])}},
+            {{"all": "out/all.txt"}},
+            script="echo joined > {{all}}",
+        )
+        WorkflowManager(join).run()
+    """,
+    "rest": """
+        from dagger.abstract import DatumList
+        from dagger.core import FileDatum, ScriptTask, WorkflowManager
+
+        part = ScriptTask(
+            "copy-{changed}",
+            {{"source": FileDatum(pointer="src/{changed}.txt")}},
+            {{"part": "out/{changed}.txt"}},
+            script="cat {{source}} > {{part}}",
+        )
+        others = [FileDatum(pointer=f"src/{{number}}.txt") for number in range({n}) if number != {changed}]
+        join = ScriptTask(
+            "join",
+            {{"parts": DatumList(FileDatum, [part["part"], *others])}},
             {{"all": "out/all.txt"}},
             script="echo joined > {{all}}",
         )
@@ -122,6 +145,33 @@ DAGGER_FUNCTIONS = {
             join,
             {{"parts": DatumList(FileDatum, [task["part"] for task in parts])}},
             {{"whole": "out/all.txt"}},
+        )
+        WorkflowManager(whole).run()
+    """,
+    "rest": """
+        from dagger.abstract import DatumList
+        from dagger.core import FileDatum, FunctionTask, WorkflowManager
+
+
+        def copy(source, part):
+            with open(source) as read, open(part, "w") as made:
+                made.write(read.read())
+
+
+        def join(parts, whole):
+            with open(whole, "w") as made:
+                made.write("joined")
+
+
+        part = FunctionTask(
+            "copy-{changed}",
+            copy,
+            {{"source": FileDatum(pointer="src/{changed}.txt")}},
+            {{"part": "out/{changed}.txt"}},
+        )
+        others = [FileDatum(pointer=f"src/{{number}}.txt") for number in range({n}) if number != {changed}]
+        whole = FunctionTask(
+            "join", join, {{"parts": DatumList(FileDatum, [part["part"], *others])}}, {{"whole": "out/all.txt"}}
         )
         WorkflowManager(whole).run()
     """,
@@ -504,7 +554,7 @@ def python_script(texts: dict[str, str], name: str) -> Callable[[Path, str, int]
     """Return what writes a tool's script for a shape and a size."""
 
     def write(folder: Path, shape: str, n: int) -> None:
-        text = texts[shape].format(n=n)
+        text = texts[shape].format(n=n, changed=CHANGED)
         (folder / name).write_text(textwrap.dedent(text).lstrip("\n"))
 
     return write
