@@ -87,7 +87,7 @@ def _files(
     yield from _sources(tasks, places, real, makers, sources, fitting)
     yield from _below(sources, makers, "reads", "which is an output of", real)
     yield from _below(makers, sources, "writes", "which is an input of", real)
-    yield from _matching(tasks, real, {**sources, **makers})
+    yield from _matching(tasks, real, sources, makers)
     yield from _through_links(links, makers, sources, real)
 
 
@@ -210,7 +210,12 @@ def _mode(look: Callable[[str], os.stat_result], path: str) -> int:
         return 0
 
 
-def _matching(tasks: Sequence[AbstractTask], real: _RealPaths, files: Mapping[str, AbstractTask]) -> Iterator[str]:
+def _matching(
+    tasks: Sequence[AbstractTask],
+    real: _RealPaths,
+    sources: Mapping[str, AbstractTask],
+    makers: Mapping[str, AbstractTask],
+) -> Iterator[str]:
     """A pattern's files are taken away before its task runs, whoever's they are."""
     globs = [(task, it.pattern) for task in tasks for it in task.outputs.values() if isinstance(it, FileGlob)]
     if not globs:
@@ -218,7 +223,7 @@ def _matching(tasks: Sequence[AbstractTask], real: _RealPaths, files: Mapping[st
     from dagger.core.patterns import Patterns
 
     patterns = Patterns((task, pattern, real(pattern)) for task, pattern in globs)
-    for place, other in files.items():
+    for place, other in {**sources, **makers}.items():
         for task, pattern in patterns.that_take_in(place):
             if task is not other:
                 yield (
@@ -244,6 +249,9 @@ def _through_links(
                 )
 
 
+_NO_NAMES = ("", ".", "..")
+
+
 class _RealPaths:
     """Resolves each folder once; ten thousand files of one folder cost one `realpath`."""
 
@@ -251,20 +259,30 @@ class _RealPaths:
         self._places = places
         self._folders: dict[str, str] = {}
         self._names: dict[str, set[str]] = {}
+        self._given: dict[str, tuple[str, set[str]]] = {}
+        self._listed: dict[str, set[str]] = {}
         self._nearest: dict[tuple[int, str], str] = {}
         self._ignores_case = _ignores_case(places.root)
 
     def __call__(self, path: str) -> str:
+        above, _, name = path.rpartition("/")
+        if above in self._given and name not in _NO_NAMES:
+            within, names = self._given[above]
+            names.add(name)
+            return self.fold(within + name)
         folder, _, name = self._places.absolute(path).rpartition("/")
         folder = folder.rstrip("/") or "/"
-        if name in ("", ".", ".."):
+        if name in _NO_NAMES:
             return os.path.realpath(os.path.join(folder, name))
         real = self._folders.get(folder)
         if real is None:
             real = self._folders[folder] = os.path.realpath(folder)
             self._names.setdefault(real, set())
-        self._names[real].add(name)
-        return self.fold(f"{real}/{name}" if real != "/" else f"/{name}")
+        within, names = real.rstrip("/") + "/", self._names[real]
+        names.add(name)
+        if above and not path.endswith("/"):
+            self._given[above] = within, names
+        return self.fold(within + name)
 
     def fold(self, place: str) -> str:
         """Return what stands for a place where upper and lower case are one."""
@@ -285,19 +303,21 @@ class _RealPaths:
 
     def links(self) -> list[str]:
         """Return which of the paths so far are symbolic links; one listing tells of all files of a folder."""
-        return [f"{folder}/{name}" for folder, names in self._names.items() for name in _links(folder, names)]
+        return [f"{folder}/{name}" for folder, names in self._names.items() for name in self._links(folder, names)]
 
-
-def _links(folder: str, names: Collection[str]) -> list[str]:
-    try:
-        with os.scandir(folder) as listing:
-            most = 4 * len(names) + 64
-            entries = list(islice(listing, most + 1))
-            if len(entries) <= most:
-                return [entry.name for entry in entries if entry.is_symlink() and entry.name in names]
-    except OSError:
-        return []
-    return [name for name in names if os.path.islink(os.path.join(folder, name))]
+    def _links(self, folder: str, names: set[str]) -> Collection[str]:
+        if folder in self._listed:
+            return self._listed[folder] & names
+        try:
+            with os.scandir(folder) as listing:
+                most = 4 * len(names) + 64
+                entries = list(islice(listing, most + 1))
+                if len(entries) <= most:
+                    self._listed[folder] = {entry.name for entry in entries if entry.is_symlink()}
+                    return self._listed[folder] & names
+        except OSError:
+            return ()
+        return [name for name in names if os.path.islink(os.path.join(folder, name))]
 
 
 def _ignores_case(root: str) -> bool:

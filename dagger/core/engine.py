@@ -145,9 +145,10 @@ class Engine:
         """
         clock = time.perf_counter()
         self.tell(RunStarted(len(self.slots)))
-        self._to_look.extend(slot for slot in self.slots if not slot.waits)
         with _graph_set_aside():
             try:
+                self._settle_known()
+                self._to_look.extend(slot for slot in self.slots if slot.known is None and not slot.waits)
                 if self._knows_nothing:
                     self._begin_workers(self._to_look)
                 self._loop()
@@ -224,7 +225,7 @@ class Engine:
 
     def _walk(self, slot: Slot) -> bool:
         """List what a slot's task is made of; False where it is settled without that."""
-        if slot.known or slot.task.state is TaskState.COMPLETE:
+        if slot.task.state is TaskState.COMPLETE:
             self._settle(slot, out.UP_TO_DATE)
             return False
         if any(above.report and above.report.outcome in _UNCERTAIN for above in slot.upstream):
@@ -557,6 +558,15 @@ class Engine:
         self._ready.running.clear()
 
     # Settling and telling
+
+    def _settle_known(self) -> None:
+        """Settle what is as it was: of a large graph that is most, and nothing waits for it."""
+        for slot in self.slots:
+            if slot.known is not None:
+                told = slot.report = TaskReport(slot.name, out.UP_TO_DATE)
+                self.report.tasks.append(told)
+                slot.task._skip()
+                self.tell(TaskEnded(told))
 
     def _settle(self, slot: Slot, outcome: str, of: Outcome | None = None, **details: Any) -> None:
         """A slot has come out: say so, and let what waits for it go on."""

@@ -21,7 +21,7 @@ class Slot:
     Attributes:
         name: The task's identifier.
         index: Its place in topological order, as `tie` says, as do `waits` and `followers`.
-        waits: How many tasks upstream are not settled.
+        waits: How many tasks upstream are neither settled nor known.
         upstream: The tasks that it needs, and `followers` those that need it.
         known: What is remembered of it, where it is as it was or came out well; else None.
         manifest: Its ingredients, known once everything upstream is settled.
@@ -101,7 +101,7 @@ def slots_of(graph: Mapping[AbstractTask, Sequence[AbstractTask]]) -> list[Slot]
 
 
 def tie(slots: Sequence[Slot]) -> None:
-    """Tell each slot its place and who waits for it: what it takes to run something.
+    """Tell each slot its place and who waits for it: what it takes to run something. Nothing waits for what is known.
 
     Args:
         slots: In topological order.
@@ -109,9 +109,11 @@ def tie(slots: Sequence[Slot]) -> None:
     followers: dict[Slot, list[Slot]] = {}
     for index, slot in enumerate(slots):
         slot.index = index
-        slot.waits = len(slot.upstream)
-        for above in slot.upstream:
-            followers.setdefault(above, []).append(slot)
+        if slot.known is None:
+            waited_for = [above for above in slot.upstream if above.known is None]
+            slot.waits = len(waited_for)
+            for above in waited_for:
+                followers.setdefault(above, []).append(slot)
     for slot, waiting in followers.items():
         slot.followers = tuple(waiting)
 

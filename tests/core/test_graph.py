@@ -6,8 +6,7 @@ import os
 from itertools import combinations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dagger.core import FunctionTask
 from dagger.core.graph import most_at_once, slots_of
