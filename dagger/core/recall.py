@@ -176,10 +176,11 @@ class Recall:
 
     def keep(self, slots: Iterable[Slot]) -> None:
         """Remember the tasks that are up to date now."""
-        good = (it for it in slots if it.known is not None and it.report is not None and it.report.outcome in _GOOD)
-        by_task = {slot.task: slot.known for slot in good if slot.known is not None}
-        # In the order in which they will be looked at.
-        known = {task.identifier: by_task[task] for task in collect_dependencies(self.ends) if task in by_task}
+        known = {
+            slot.name: slot.known
+            for slot in slots
+            if slot.known is not None and slot.report is not None and slot.report.outcome in _GOOD
+        }
         self.cache.set_memo(RUN, self._changed(known), self._name)
 
     def _changed(self, known: dict[str, Known]) -> Iterator[object]:
@@ -188,7 +189,9 @@ class Recall:
         head = next(former, None)
         if head is None or head.value() != self._head or self._count > len(known) / _PART * 2 + 8:
             yield _FORM, time.time()
-            yield from self._parts((name, _entry(it)) for name, it in known.items())
+            # In the order in which they will be looked at.
+            names = (task.identifier for task in collect_dependencies(self.ends))
+            yield from self._parts((name, _entry(known[name])) for name in names if name in known)
             return
         yield head
         fresh = {name: it for name, it in known.items() if self._recalled.get(name) is not it}
