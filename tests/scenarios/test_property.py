@@ -364,7 +364,9 @@ class FreshBuilds(Builds):
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        tasks = json.loads(report.read_text())["tasks"]
+        # A further one is there where a value's blob was damaged, so that its task ran once more when it was asked for.
+        first, *_ = report.read_text().splitlines()
+        tasks = json.loads(first)["tasks"]
         values = json.loads((self.folder / "values.json").read_text())
         return {task["task"]: task["outcome"] for task in tasks}, values
 
