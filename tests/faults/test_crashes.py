@@ -326,6 +326,27 @@ def test_a_killed_manager_leaves_nothing_wrong_and_loses_nothing(site, rounds):
         _check_kept(site, before)
 
 
+def test_a_manager_that_is_asked_to_end_leaves_nothing_wrong_and_loses_nothing(site, rounds):
+    """By Ctrl-C or SIGTERM, at whatever it is: it ends soon, says so, and half of nothing is left."""
+    for _ in range(rounds):
+        site.edit()
+        process = site.start()
+        _wait_for_the_instant(site, process)
+        number = site.chance.choice((signal.SIGINT, signal.SIGTERM))
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+        # As Python itself ends where the signal comes before there is anything to end in order.
+        ends = {signal.SIGINT: (130, -signal.SIGINT, 1), signal.SIGTERM: (143, -signal.SIGTERM)}[number]
+        assert process.returncode in (0, *ends), said
+        if process.returncode in (130, 143):
+            assert "Traceback" not in said
+        assert _all_gone(site.project), "something is left running"
+        before = _records(site.project)
+        said = _finish(site)
+        assert "moved it to" not in said, said
+        _check_kept(site, before)
+
+
 LONG = """
 import time
 from dagger.core import FunctionTask, MemoryDatum, ScriptTask, WorkflowManager
