@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.05
 _LOOK_FOR_SIGNALS = 1.0
+_TO_KNOW_MORE = 0.1
+"""Seconds in which tasks are looked up before the first is launched, so that it is the one that most waits for. Workers
+take that long to come up; of a large graph the rest is looked up while they run."""
 _MOST_AT_ONCE = 200
 _LOG_ROOM = 4 << 20
 _MOST_REASONS = 10
@@ -172,22 +175,26 @@ class Engine:
         return self.report
 
     def _loop(self) -> None:
+        begun = time.monotonic()
         while True:
             raise_asked()
-            while self._to_look:
+            if self._to_look:
                 self._look_up([self._to_look.popleft() for _ in range(min(self._at_once, len(self._to_look)))])
                 self._at_once = min(2 * self._at_once, _MOST_AT_ONCE)
+                if self._to_look and time.monotonic() - begun < _TO_KNOW_MORE:
+                    continue
             self._launch()
-            if self._to_look:
-                continue
-            if not self._ready.running and not self._later:
+            if self._ready.running or self._later:
+                self._wait()
+            elif not self._to_look:
                 return
-            self._wait()
 
     def _wait(self) -> None:
-        """Take what has ended; with nothing to come before, until a delayed task is due."""
+        """Take what has ended; with nothing to come before, until a delayed task is due or one is to be looked up."""
         dues = [*(when for when, _, _ in self._later[:1]), *([] if self._holder.due is None else [self._holder.due])]
-        patience = min(_LOOK_FOR_SIGNALS, max(0.0, min(dues) - time.monotonic())) if dues else _LOOK_FOR_SIGNALS
+        patience = 0.0 if self._to_look else _LOOK_FOR_SIGNALS
+        if dues:
+            patience = min(patience, max(0.0, min(dues) - time.monotonic()))
         try:
             self._end(*self._ended.get(timeout=patience))
             while True:

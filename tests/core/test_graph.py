@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import pytest
 from hypothesis import given, strategies as st
 
-from dagger.core import FunctionTask
+from dagger.core import FunctionTask, MemoryDatum, WorkflowManager, engine
+from dagger.core.events import TaskStarted
 from dagger.core.graph import most_at_once, slots_of
 
 
@@ -76,3 +78,28 @@ def test_no_worker_is_started_that_nothing_can_be_for(project):
     assert project.run("pipeline.py").stdout.split() == ["3", "3", "3"]
     project.write("1.txt", "22")
     assert project.run("pipeline.py").stdout.split() == ["3", "1", "3"]
+
+
+def test_of_a_large_graph_the_first_runs_while_the_rest_is_looked_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engine, "_TO_KNOW_MORE", 0.0)
+
+    def same(number):
+        return {"number": number}
+
+    def run(first: int) -> list[type]:
+        numbers = (first, *range(1, 60))
+        tasks = [
+            FunctionTask(f"task{it}", same, {"number": MemoryDatum(pointer=it)}, {"number": None}) for it in numbers
+        ]
+        events: list[object] = []
+        with ThreadPoolExecutor(1) as pool:
+            WorkflowManager(tasks, executor=pool, listeners=[events.append]).run()
+        return [type(it) for it in events]
+
+    run(0)
+    for memo in (tmp_path / ".dagger" / "v1" / "memos").glob("run-*"):
+        memo.unlink()
+    told = run(-1)
+    assert told.index(TaskStarted) < 30
+    assert told.count(TaskStarted) == 1
