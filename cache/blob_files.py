@@ -122,10 +122,15 @@ def beside(path: str) -> str:
     return os.path.join(folder, f".{_shortened(name)}.{os.urandom(_UNIQUE).hex()}.dagger")
 
 
-def all_beside(path: str) -> str:
-    """Return the pattern of all names that ``beside`` has for a path, or for those that a pattern stands for."""
+def all_beside(path: str, *, is_pattern: bool = False) -> str:
+    """Return the pattern of all names that ``beside`` has for a path, or for all that a pattern stands for."""
+    from glob import escape
+
     folder, name = os.path.split(path)
-    return os.path.join(folder, f".{_shortened(name)}.{'[0-9a-f]' * (2 * _UNIQUE)}.dagger")
+    name = _shortened(name)
+    if not is_pattern:
+        folder, name = escape(folder), escape(name)
+    return os.path.join(folder, f".{name}.{'[0-9a-f]' * (2 * _UNIQUE)}.dagger")
 
 
 def _shortened(name: str) -> str:

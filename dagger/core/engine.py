@@ -467,6 +467,7 @@ class Engine:
         self._false_starts = 0 if culprits else self._false_starts + 1
         for victim in victims:
             self._ready.give_back(victim)
+            self._workspace.discard_unfinished(victim.task)
             victim.suspect = victim in culprits and len(culprits) > 1
             if culprits == [victim] or self._false_starts >= _MOST_FALSE_STARTS:
                 failure = self._launcher.death(victim.task, lost)
@@ -558,6 +559,7 @@ class Engine:
 
     def _put_back(self) -> None:
         for slot in sorted(self._ready.running, key=lambda it: it.index):
+            self._workspace.discard_unfinished(slot.task)
             for datum in slot.task.outputs.values():
                 self._workspace.discard(datum)
             slot.task.interrupt()

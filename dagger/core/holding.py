@@ -53,8 +53,7 @@ class Holder:
                 if lock.left:
                     self._note_orphan(slot, name, lock)
             if any(lock.left for lock in locks or ()):
-                for datum in slot.task.outputs.values():
-                    self._workspace.discard_unfinished(datum)
+                self._workspace.discard_unfinished(slot.task)
         return [slot for slot in slots if slot.locks is not None]
 
     def mark(self, slots: Iterable[Slot]) -> None:

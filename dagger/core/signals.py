@@ -37,7 +37,8 @@ def signals_raised() -> Iterator[None]:
         yield
         return
     global _asked
-    _asked = None
+    if _asked is KeyboardInterrupt:  # which a script has caught; SIGTERM it has not heard of
+        _asked = None
     interrupted = float("-inf")
 
     def terminate(_number: int, _frame: FrameType | None) -> None:

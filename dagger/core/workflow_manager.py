@@ -244,7 +244,7 @@ class WorkflowManager(AbstractManager):
 
     def _execute(self, engine: Engine, recall: Recall) -> RunReport:
         """Run what must run; what is up to date in the end, the next run need not look up."""
-        from dagger.core.signals import Terminated, signals_raised
+        from dagger.core.signals import Terminated, raise_asked, signals_raised
 
         self._engine = engine
         if engine.options.dry_run:
@@ -252,7 +252,9 @@ class WorkflowManager(AbstractManager):
         recall.drop()
         try:
             with signals_raised():
-                return engine.run()
+                report = engine.run()
+                raise_asked()
+                return report
         except (KeyboardInterrupt, Terminated) as stop:
             if sessions.current() is None and self._listeners is None:
                 plain.show_stop("terminated" if isinstance(stop, Terminated) else "interrupted", engine.report)

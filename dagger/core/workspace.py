@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from dagger.abstract import AbstractDatum, DatumList
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
 from dagger.cache.blob_files import all_beside
 from dagger.cache.locks import Lock
@@ -140,19 +140,20 @@ class Workspace:
                 os.makedirs(folder, exist_ok=True)
 
     def discard(self, datum: AbstractDatum) -> None:
-        """Remove what a failed task left under an output's name, and beside it."""
+        """Remove what a failed task left under an output's name."""
         for path, _ in self._paths(datum):
             _remove(self.places.absolute(path))
-        self.discard_unfinished(datum)
 
-    def discard_unfinished(self, datum: AbstractDatum) -> None:
+    def discard_unfinished(self, task: AbstractTask) -> None:
         """Remove what was to become an output's file when whoever wrote it was killed."""
-        from glob import escape, glob
+        from glob import glob
 
-        for path in declared_paths(datum):
-            pattern = path if isinstance(datum, FileGlob) else escape(self.places.absolute(path))
-            for unfinished in glob(all_beside(pattern), root_dir=self.places.root, recursive=True):
-                _remove(self.places.absolute(unfinished))
+        for datum in task.outputs.values():
+            is_pattern = isinstance(datum, FileGlob)
+            for path in declared_paths(datum):
+                pattern = all_beside(path if is_pattern else self.places.absolute(path), is_pattern=is_pattern)
+                for unfinished in glob(pattern, root_dir=self.places.root, recursive=is_pattern):
+                    _remove(self.places.absolute(unfinished))
 
     def journal(self, datum: AbstractDatum, output: Output) -> None:
         """Note the files of an output as made by a task."""
