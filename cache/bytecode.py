@@ -53,20 +53,20 @@ if _VERSION >= (3, 12):
     _SHIFTS[dis.opmap["LOAD_SUPER_ATTR"]] = 2
 
 
-def _kind(number: int, name: str) -> str:
-    if name in _FUSED or name == "RETURN_CONST":
-        return "fused"
+def _kinds() -> tuple[str, ...]:
+    kinds = ["plain" if number >= dis.HAVE_ARGUMENT else "none" for number in range(len(dis.opname))]
     groups = {
-        "jump": (*dis.hasjrel, *dis.hasjabs),
-        "const": dis.hasconst,
-        "name": dis.hasname,
-        "local": dis.haslocal,
         "free": dis.hasfree,
+        "local": dis.haslocal,
+        "name": dis.hasname,
+        "const": dis.hasconst,
+        "jump": (*dis.hasjrel, *dis.hasjabs),
+        "fused": [number for number, name in enumerate(dis.opname) if name in _FUSED or name == "RETURN_CONST"],
     }
     for kind, group in groups.items():
-        if number in group:
-            return kind
-    return "plain" if number >= dis.HAVE_ARGUMENT else "none"
+        for number in group:
+            kinds[number] = kind
+    return tuple(kinds)
 
 
 class Operation(NamedTuple):
@@ -90,7 +90,7 @@ class Operation(NamedTuple):
     handler: tuple[int, int, bool] | None = None
 
 
-_KINDS = tuple(_kind(number, name) for number, name in enumerate(dis.opname))
+_KINDS = _kinds()
 _NAMES = tuple(_RENAMED.get(name, name) for name in dis.opname)
 _JUMPS = {number: Operation(_NAMES[number], "jump", None) for number, kind in enumerate(_KINDS) if kind == "jump"}
 

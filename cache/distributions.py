@@ -22,9 +22,10 @@ Distribution = tuple[str, str]
 SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 """Folders that hold what is installed."""
 
-_SITE_ROOT = re.compile(r"^(.*[/\\](?:site-packages|dist-packages))[/\\](.+)$")
-_REQUIREMENT_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_EXTRA_MARKER = re.compile(r";.*\bextra\s*==")
+# Compiled when first used, which no run with nothing to do comes to.
+_SITE_ROOT = r"^(.*[/\\](?:site-packages|dist-packages))[/\\](.+)$"
+_REQUIREMENT_NAME = r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)"
+_EXTRA_MARKER = r";.*\bextra\s*=="
 
 
 def distribution(module: str | ModuleType) -> Distribution | None:
@@ -92,7 +93,7 @@ def _find(name: str) -> str:
 
 @cache
 def _distribution_of(name: str, location: str) -> Distribution | None:
-    match = _SITE_ROOT.match(os.path.abspath(location)) if location else None
+    match = re.match(_SITE_ROOT, os.path.abspath(location)) if location else None
     if match is None:
         return None
     root, inside = match.group(1), match.group(2).replace("\\", "/")
@@ -175,8 +176,8 @@ def _requirements(name: str) -> tuple[Distribution, ...]:
         return ()
     found = []
     for key, value in _metadata(folder):
-        match = _REQUIREMENT_NAME.match(value) if key == "requires-dist" else None
-        if match is None or _EXTRA_MARKER.search(value):
+        match = re.match(_REQUIREMENT_NAME, value) if key == "requires-dist" else None
+        if match is None or re.search(_EXTRA_MARKER, value):
             continue
         required = _installed().get(_normal(match.group(1)))
         if required is not None:

@@ -201,17 +201,18 @@ def _checksum(head: bytes, body: bytes | memoryview) -> bytes:
     return state.digest()
 
 
-_LONE = re.compile("[\0\ud800-\udfff]")
-_MARKED = re.compile("\0([0-9a-f]{4})")
+# Compiled when first used, which no run with nothing to do comes to.
+_LONE = "[\0\ud800-\udfff]"
+_MARKED = "\0([0-9a-f]{4})"
 
 
 def _escape(text: str) -> str:
     """Write each lone surrogate, and the mark itself, as a NUL and four hexadecimal digits."""
-    return _LONE.sub(lambda found: f"\0{ord(found[0]):04x}", text)
+    return re.sub(_LONE, lambda found: f"\0{ord(found[0]):04x}", text)
 
 
 def _unescape(text: str) -> str:
-    return _MARKED.sub(lambda found: chr(int(found[1], 16)), text)
+    return re.sub(_MARKED, lambda found: chr(int(found[1], 16)), text)
 
 
 def _each_text(value: object, change: Callable[[str], str]) -> object:
