@@ -35,7 +35,7 @@ from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
 from dagger.core.recall import Known
 from dagger.core.report import Failure, RunReport, TaskReport
-from dagger.core.signals import raise_asked
+from dagger.core.signals import hold_signals, raise_asked, signals_held
 from dagger.errors import CacheError, DaggerError, DamagedError
 
 if TYPE_CHECKING:
@@ -155,18 +155,20 @@ class Engine:
                 if self._knows_nothing:
                     self._begin_workers(self._to_look)
                 self._loop()
+                hold_signals()  # from here on: there must be no moment in which one keeps the workers from being ended
             except BaseException:
                 self.interrupt()
                 raise
             finally:
-                self._workers.end()
-                self._shells.end()
-                self._launcher.end()
-                self._commit()
-                self._holder.close()
-                self._presence.end()
-                self._note_uses()
-                self.cache.flush()
+                with signals_held():
+                    self._workers.end()
+                    self._shells.end()
+                    self._launcher.end()
+                    self._commit()
+                    self._holder.close()
+                    self._presence.end()
+                    self._note_uses()
+                    self.cache.flush()
                 self.report.seconds = time.perf_counter() - clock
         self._skip_the_rest()
         for warning in self.cache.warnings:
@@ -550,10 +552,11 @@ class Engine:
 
     def interrupt(self) -> None:
         """End what is running; its tasks go back to WAITING, what was finished stays finished."""
-        self._workers.end()
-        self._shells.end()
+        with signals_held():
+            self._workers.end()
+            self._shells.end()
         try:
-            self._workers.wait()
+            self._workers.wait()  # which a further Ctrl-C cuts short
         finally:
             self._put_back()
 

@@ -244,14 +244,14 @@ class WorkflowManager(AbstractManager):
 
     def _execute(self, engine: Engine, recall: Recall) -> RunReport:
         """Run what must run; what is up to date in the end, the next run need not look up."""
-        from dagger.core.signals import Terminated, raise_asked, signals_raised
+        from dagger.core.signals import Terminated, raise_asked, signals_heard, signals_raised
 
         self._engine = engine
         if engine.options.dry_run:
             return engine.run()
         recall.drop()
         try:
-            with signals_raised():
+            with signals_raised(), signals_heard():
                 report = engine.run()
                 raise_asked()
                 return report

@@ -138,6 +138,35 @@ def test_a_signal_counts_though_its_exception_was_dropped(project, number, code)
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_signal_does_not_break_the_ending_of_a_run_that_was_done(project, number, code):
+    """It comes while the workers are being ended: those that are left would be waited for for ever."""
+    project.write(
+        "pipeline.py",
+        f"""
+        import os, sys
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def quick():
+            return {{"x": 1}}
+
+        def at_the_end(frame, event, _):
+            if event == "call" and frame.f_code.co_name == "shutdown" and "loky" in frame.f_code.co_filename:
+                sys.setprofile(None)
+                print("told")
+                os.kill(os.getpid(), {int(number)})
+
+        sys.setprofile(at_the_end)
+        WorkflowManager(FunctionTask("quick", quick, outputs={{"x": None}})).run()
+        """,
+    )
+    done = project.run("pipeline.py", check=False, timeout=30)
+    assert done.returncode == code
+    assert done.stdout == "told\n"
+    project.run("pipeline.py")
+    assert project.came_out("up to date") == {"quick"}
+
+
 def test_a_programs_own_handler_of_sigterm_is_left_alone(project):
     """It is called, and the run goes on as that says."""
     project.write(
