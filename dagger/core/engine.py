@@ -137,6 +137,7 @@ class Engine:
         self._stopping = False
         self._measured = False
         self._false_starts = 0
+        self._late: set[Slot] = set()
 
     # The loop
 
@@ -489,18 +490,23 @@ class Engine:
     def _heal(self, slot: Slot) -> bool:
         """A value that a task took was damaged: run what made it again, then the task."""
         broken = [above for above in slot.upstream if not self._is_intact(above)]
-        self.healed = self.healed or bool(broken)
-        for above in broken:
-            assert above.report is not None
-            self.report.tasks.remove(above.report)
-            above.report = above.known = None
-            above.heals += (slot,)
-            above.task.update_state(TaskState.WAITING)
-            slot.waits += 1
-            self._to_look.append(above)
         if broken:
-            self._requeue(slot)
-        return bool(broken)
+            self.healed = True
+        elif self.healed and slot not in self._late:  # another has told of it before, and it is mended
+            self._late.add(slot)
+            self._to_look.append(slot)
+        else:
+            return False
+        for above in broken:
+            above.heals += (slot,)
+            slot.waits += 1
+            if above.report is not None:  # else another has sent it back to run
+                self.report.tasks.remove(above.report)
+                above.report = above.known = None
+                above.task.update_state(TaskState.WAITING)
+                self._to_look.append(above)
+        self._requeue(slot)
+        return True
 
     def _with_lost_inputs(self, slot: Slot, failure: Failure) -> Failure:
         """Say in a failure which tasks' outputs are no longer as they were made, by whatever other hand."""

@@ -203,6 +203,51 @@ LOOKS = [
 MENDS = [["cache", "verify", "--repair"], ["cache", "verify"]]
 
 
+SHARED = """
+    import sys
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+
+    def make():
+        return {"value": "x" * 200_000}
+
+
+    def use(value, number):
+        time.sleep(0.1)
+        return {"worth": len(value) + number}
+
+
+    maker = FunctionTask("make", make, outputs={"value": None})
+    users = [
+        FunctionTask(
+            f"use{number}",
+            use,
+            {"value": maker["value"], "number": MemoryDatum(pointer=number + int(sys.argv[1]))},
+            {"worth": None},
+        )
+        for number in range(6)
+    ]
+    executor = ThreadPoolExecutor(int(sys.argv[2])) if len(sys.argv) > 2 else None
+    WorkflowManager(users, executor=executor, jobs=2).run()
+    print(*[user["worth"].pointer for user in users])
+"""
+
+
+@pytest.mark.parametrize("executor", [(), ("1",), ("3",)], ids=["workers", "a thread", "threads"])
+def test_a_damaged_value_that_many_took_is_made_again_once(project, executor):
+    """Whoever comes upon it while it is made again waits for that, and whoever tells of it late runs once more."""
+    project.write("pipeline.py", SHARED)
+    project.run("pipeline.py", "0", *executor)
+    (blob,) = [it for it in (project.path / ".dagger").rglob("blobs/*/*") if it.is_file()]
+    harms.write(blob, blob.read_bytes().replace(b"x", b"y", 1))
+    said = project.run("pipeline.py", "100", *executor)
+    assert said.stdout.split() == [str(200_100 + number) for number in range(6)]
+    assert project.came_out("ran") == {"make", *(f"use{number}" for number in range(6))}
+
+
 def test_every_command_copes_with_damage(harmed: Harmed) -> None:
     """It says what it can see, or in one message that there is nothing; after a repair the cache is sound."""
     for harm, place in HARMS:
