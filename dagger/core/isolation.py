@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_SOCKET_PATH = 100
 _LOOK_AT_PARENT = 1.0  # seconds; a fork of the manager may hold its end of the socket
 _TIME_TO_END = GRACE + 1.0
-_TIME_TO_HEAR = 0.2  # of a connection that was closed: whoever waits for the result may hear of it first
+# Of a connection that a task has closed; until it looks at its parent, the worker's own thread keeps it open.
+_TIME_TO_HEAR = _LOOK_AT_PARENT + 0.5
 _PAUSE = 0.01
 _NUMBER = 8
 _LONGEST_NOTE = 8192
@@ -77,15 +78,14 @@ class ManagerLife:
         """
         deadline = time.monotonic() + _TIME_TO_HEAR
         try:
-            while not (gone := self._gone()) and time.monotonic() < deadline:
+            while True:
+                workers = [name for name in os.listdir(self._folder) if name.isdigit()]
+                gone = [name for name in workers if int(name) in self._closed or not _is_child(int(name))]
+                if gone or not workers or time.monotonic() > deadline:
+                    return frozenset(job for name in gone if (job := _noted(os.path.join(self._folder, name))))
                 time.sleep(_PAUSE)
-            return frozenset(job for name in gone if (job := _noted(os.path.join(self._folder, name))))
         except OSError:
             return None
-
-    def _gone(self) -> list[str]:
-        names = [name for name in os.listdir(self._folder) if name.isdigit()]
-        return [name for name in names if int(name) in self._closed or not _is_child(int(name))]
 
     def close(self) -> None:
         """Let go of the workers: those that are still there end what they run, and then themselves."""

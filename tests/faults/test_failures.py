@@ -33,7 +33,7 @@ WAYS = {
         "its worker process was ended by SIGHUP",
     ),
     "closes_all": ("os.closerange(3, 4000); return {'x': 1}", "its worker process exited with status 1"),
-    "closes_all_early": ("os.closerange(3, 4000); time.sleep(0.3); return {'x': 1}", "its worker process died"),
+    "closes_all_and_stays": ("os.closerange(3, 4000); time.sleep(9); return {'x': 1}", "its worker process died"),
     "exits_at_exit": ("atexit.register(lambda: os._exit(3)); return {'x': 1}", None),
     "leaves_thread": ("threading.Thread(target=threading.Event().wait).start(); return {'x': 1}", None),
     "closes_output": ("os.close(1); os.close(2); return {'x': 1}", None),
@@ -255,3 +255,32 @@ WorkflowManager([one, two], jobs=2, undeclared="ignore").run()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert project.came_out("ran") == {"long1", "long2"}
+
+
+def test_an_output_that_cannot_be_taken_away_is_told(project):
+    """The run goes on, and says what is left."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        def bad(place):
+            with open(place + "/half", "w") as file:
+                file.write("half")
+            raise ValueError("bad")
+
+        def good(page):
+            open(page, "w").close()
+
+        tasks = [
+            FunctionTask("bad", bad, outputs={"place": "here/."}),
+            FunctionTask("good", good, outputs={"page": "page.txt"}),
+        ]
+        WorkflowManager(tasks).run(keep_going=True)
+        """,
+    )
+    said = project.dagger("run", "pipeline.py", check=False).stderr
+    assert project.came_out("failed") == {"bad"}
+    assert project.came_out("ran") == {"good"}
+    assert "ValueError: bad" in said
+    assert "here/. is left of a task that did not end well" in said
