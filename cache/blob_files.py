@@ -8,6 +8,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+import xxhash
+
 from dagger.cache.layout import make_private
 from dagger.cache.streams import hash_descriptor
 
@@ -29,6 +31,8 @@ PREFIX = 2
 
 _UNIQUE = 8
 """Bytes that make a name beside an output unlike any other."""
+
+_DIGITS = "[0-9a-f]" * (2 * _UNIQUE)
 
 _LONGEST = 200
 """Bytes of a file's name that leave room for what makes it another one."""
@@ -122,19 +126,32 @@ def beside(path: str) -> str:
     return os.path.join(folder, f".{_shortened(name)}.{os.urandom(_UNIQUE).hex()}.dagger")
 
 
-def all_beside(path: str, *, is_pattern: bool = False) -> str:
-    """Return the pattern of all names that ``beside`` has for a path, or for all that a pattern stands for."""
-    from glob import escape
+def all_beside(path: str) -> list[str]:
+    """Return what lies beside a path under names that ``beside`` has for it."""
+    from glob import escape, glob
 
     folder, name = os.path.split(path)
-    name = _shortened(name)
-    if not is_pattern:
-        folder, name = escape(folder), escape(name)
-    return os.path.join(folder, f".{name}.{'[0-9a-f]' * (2 * _UNIQUE)}.dagger")
+    return glob(os.path.join(escape(folder), f".{escape(_shortened(name))}.{_DIGITS}.dagger"))
+
+
+def beside_some(folder: str, root: str) -> Iterator[tuple[str, str]]:
+    """Yield what lies in folders under names that ``beside`` makes, each before what it is to become.
+
+    Args:
+        folder: A pattern for folders.
+        root: Where it counts from.
+    """
+    from glob import glob
+
+    for found in glob(os.path.join(folder, f".*.{_DIGITS}.dagger"), root_dir=root, recursive=True):
+        above, name = os.path.split(found)
+        yield found, os.path.join(above, name[1 : -len(".dagger") - 2 * _UNIQUE - 1])
 
 
 def _shortened(name: str) -> str:
-    return name if len(os.fsencode(name)) <= _LONGEST else name[: _LONGEST // 4]
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST // 8]}-{xxhash.xxh3_128_hexdigest(os.fsencode(name))}"
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

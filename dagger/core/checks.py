@@ -303,7 +303,9 @@ class _RealPaths:
 
     def links(self) -> list[str]:
         """Return which of the paths so far are symbolic links; one listing tells of all files of a folder."""
-        return [f"{folder}/{name}" for folder, names in self._names.items() for name in self._links(folder, names)]
+        return [
+            os.path.join(folder, name) for folder, names in self._names.items() for name in self._links(folder, names)
+        ]
 
     def _links(self, folder: str, names: set[str]) -> Collection[str]:
         if folder in self._listed:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
-from dagger.cache.blob_files import all_beside
+from dagger.cache.blob_files import all_beside, beside_some
 from dagger.cache.locks import Lock
 from dagger.cache.presence import orphaned
 from dagger.cache.records import Member, Output
@@ -142,18 +142,30 @@ class Workspace:
     def discard(self, datum: AbstractDatum) -> None:
         """Remove what a failed task left under an output's name."""
         for path, _ in self._paths(datum):
-            _remove(self.places.absolute(path))
+            self._discard(self.places.absolute(path))
 
     def discard_unfinished(self, task: AbstractTask) -> None:
         """Remove what was to become an output's file when whoever wrote it was killed."""
-        from glob import glob
-
         for datum in task.outputs.values():
-            is_pattern = isinstance(datum, FileGlob)
             for path in declared_paths(datum):
-                pattern = all_beside(path if is_pattern else self.places.absolute(path), is_pattern=is_pattern)
-                for unfinished in glob(pattern, root_dir=self.places.root, recursive=is_pattern):
-                    _remove(self.places.absolute(unfinished))
+                if isinstance(datum, FileGlob):
+                    found = self._unfinished_matches(path)
+                else:
+                    found = all_beside(self.places.absolute(path))
+                for unfinished in found:
+                    self._discard(self.places.absolute(unfinished))
+
+    def _unfinished_matches(self, pattern: str) -> list[str]:
+        from dagger.core.patterns import takes_in
+
+        found = beside_some(os.path.dirname(pattern), self.places.root)
+        return [unfinished for unfinished, path in found if takes_in(pattern, path)]
+
+    def _discard(self, full: str) -> None:
+        try:
+            _remove(full)
+        except OSError as error:
+            self.tell(f"{self.places.shown(full)} is left of a task that did not end well: {error.strerror}; remove it")
 
     def journal(self, datum: AbstractDatum, output: Output) -> None:
         """Note the files of an output as made by a task."""
