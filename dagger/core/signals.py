@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _ECHO = 1.0
 _CODE = 143
@@ -55,7 +56,7 @@ def signals_raised() -> Iterator[None]:
         """Not SIG_IGN, which what is started meanwhile would inherit."""
 
     handlers = {signal.SIGTERM: (terminate, ignore), signal.SIGINT: (interrupt,)}
-    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    defaults: dict[signal.Signals, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
     mine = [number for number in handlers if signal.getsignal(number) is defaults[number]]  # else as behind nohup
     for number in mine:
         signal.signal(number, handlers[number][0])
