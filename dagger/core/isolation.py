@@ -28,6 +28,7 @@ from dagger.core.process_groups import (
     GRACE,
     SIGKILL,
     become_subreaper,
+    continue_without_parent,
     end_descendants,
     has_children,
     is_running,
@@ -192,6 +193,7 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the manager held them meanwhile
     _close_input()
     become_subreaper()
+    continue_without_parent()
     watch_manager(path, None if presence is None else _join(presence))
     _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
     _prepared = True

@@ -27,6 +27,7 @@ SIGCONT = 19 if sys.platform == "darwin" else 18
 GRACE = 2.0
 """Seconds between asking a process to end and making it."""
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL = 0.01
 _HOPELESS = 5.0  # seconds after SIGKILL at which a process in uninterruptible sleep is given up
@@ -38,13 +39,26 @@ def become_subreaper() -> bool:
     Returns:
         Whether it does now; False where the system knows no subreapers.
     """
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def continue_without_parent() -> bool:
+    """Has this process continued when its parent is gone, which may have stopped it and been killed then.
+
+    Returns:
+        Whether it will be; False where the system has no signal for that.
+    """
+    return _prctl(_PR_SET_PDEATHSIG, SIGCONT)
+
+
+def _prctl(option: int, value: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
         import ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
-        return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(libc.prctl(option, value, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
 

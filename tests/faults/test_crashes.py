@@ -491,6 +491,46 @@ def test_what_a_person_puts_there_after_a_crash_is_saved(project, stubborn):
     assert [path.read_text() for path in (project.path / ".dagger" / "saved").rglob("*.txt")] == ["mine"]
 
 
+ENDING = """
+import os, signal, sys, time
+from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+def kill(event, arguments):
+    if len(events) == 1:
+        events.append("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif not events and event == "os.kill" and arguments[1] == signal.SIGSTOP:
+        events.append("stopped")
+
+def work(number):
+    time.sleep(0.5)  # until both workers are up
+    return {"number": number}
+
+events = []
+if os.path.exists("WHEN"):
+    sys.addaudithook(kill)
+tasks = [
+    FunctionTask(f"task{n}", work, {"number": MemoryDatum(pointer=n)}, {"number": None}, version=str(time.time_ns()))
+    for n in range(2)
+]
+WorkflowManager(tasks, jobs=2, undeclared="ignore").run()
+"""
+
+
+def test_a_manager_that_is_killed_while_it_ends_its_workers_leaves_none_stopped(project, rounds):
+    """They are stopped before they are ended; a stopped one would hold the run, and the next would wait for it."""
+    when = project.path.parent / "when"
+    project.write("pipeline.py", ENDING.replace("WHEN", str(when)))
+    for _ in range(rounds):
+        when.touch()
+        process = _start(project)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        assert _all_gone(project), "something is left running"
+        when.unlink()
+        project.run("pipeline.py", timeout=30)
+
+
 PICKLING = """
 import os, signal, time
 from dagger.core import FileDatum, PklTask, WorkflowManager
