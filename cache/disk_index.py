@@ -236,8 +236,7 @@ class DiskIndex:
                 return None
             self._reader = connect(self._database)
             self._opened = (*_identity(self._database), os.getpid())
-            tables = self._reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'Cache'").fetchall()
-            if not tables:
+            if not _has_rows(self._reader):
                 self._reader.close()
                 self._reader = None
         return self._reader
@@ -310,9 +309,9 @@ def _examine(database: str, faults: list[str]) -> Generator[tuple[str, bytes], N
         return
     try:
         with contextlib.closing(connect(database, as_it_is=True)) as reader:
-            if not reader.execute("SELECT 1 FROM sqlite_master").fetchall():
-                return  # it was begun on a full disk, or is cut off to nothing: whoever writes it next makes it anew
             faults += [answer for (answer,) in reader.execute("PRAGMA integrity_check(1)") if answer != "ok"]
+            if not _has_rows(reader):
+                return
             for key, raw, value in reader.execute("SELECT key, raw, value FROM Cache"):
                 if raw == 1 and isinstance(key, str) and isinstance(value, bytes):
                     yield key, value
@@ -332,6 +331,14 @@ def _take(found: sqlite3.Cursor, most: int) -> list[tuple[Any, ...]]:
             if most <= 0:
                 break
     return taken
+
+
+def _has_rows(reader: sqlite3.Connection) -> bool:
+    """Whether there is a table for them: not where a database was only begun, as on a full disk, or cut off to nothing.
+
+    Whoever writes it next makes what is missing.
+    """
+    return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'Cache'").fetchall())
 
 
 def _probe(reader: sqlite3.Connection) -> None:

@@ -262,6 +262,29 @@ def test_full_disk(tmp_path: Path) -> None:
     assert index.keys() == ["x"]
 
 
+def test_a_database_that_was_only_begun(tmp_path: Path) -> None:
+    """On a full disk, or by a kill, its making may end after any statement: no damage, and the next write goes on."""
+    DiskIndex(str(tmp_path / "whole")).set_many({"x": b"1"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "whole" / "cache.db")) as whole:
+        made = whole.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
+    assert [made[0][0], made[1][0]] == ["Settings", "Cache"]
+    for count in range(len(made)):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        with contextlib.closing(sqlite3.connect(folder / "cache.db")) as begun:
+            for _, statement in made[:count]:
+                begun.execute(statement)
+        told: list[str] = []
+        index = DiskIndex(str(folder), tell=told.append)
+        faults: list[str] = []
+        assert index.get("x") is None
+        assert not list(index.examine(faults))
+        index.set_many({"x": b"1"})
+        assert index.get("x") == b"1"
+        assert list(index.examine(faults)) == [("x", b"1")]
+        assert faults == told == []
+
+
 def test_reading_a_read_only_directory() -> None:
     """An index in a directory that cannot be written is read all the same, and says that it cannot be written."""
     with tempfile.TemporaryDirectory() as folder:
