@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dagger.cache import rows
@@ -71,6 +72,7 @@ class Cache:
         self._is_created = False
         self._looked_at = -math.inf
         self._codes: set[str] = set()
+        self._homeless: dict[str, list[Record]] = {}
         _close_at_exit(self)
 
     @classmethod
@@ -173,13 +175,13 @@ class Cache:
 
     def records(self, key: str) -> list[Record]:
         """Return the records of a key, newest first; damaged ones are passed over."""
-        return rows.read_records(self._pending.get(rows.record_key(key)), key)
+        return self._with_homeless(key, self._pending.get(rows.record_key(key)))
 
     def records_many(self, keys: Iterable[str]) -> dict[str, list[Record]]:
         """Return the records of many keys at once; a key without any has an empty list."""
         wanted = list(keys)
         found = self._pending.get_many(rows.record_key(key) for key in wanted)
-        return {key: rows.read_records(found.get(rows.record_key(key)), key) for key in wanted}
+        return {key: self._with_homeless(key, found.get(rows.record_key(key))) for key in wanted}
 
     def reading_ahead(
         self, keys: Iterable[str], root: str, tasks: Iterable[str]
@@ -191,11 +193,20 @@ class Cache:
     def add(self, record: Record, fingerprint: Fingerprint | None = None) -> None:
         """File a record; its blobs are there already. It is written at most half a second later.
 
+        One whose blobs found no room in the store is not written: it ends with this process, as they do.
+
         Args:
             record: Replaces one of the same key, root and discovered reads.
             fingerprint: What its code is made of, for explaining a later change.
         """
-        self._change(rows.adding_record(record), renew=True)
+        is_homeless = self._has_overflow() and self._is_homeless(record)
+        if is_homeless or record.key in self._homeless:
+            others = [it for it in self._homeless.get(record.key, ()) if not rows.is_same_case(it, record)]
+            self._homeless[record.key] = [record, *others] if is_homeless else others
+        if is_homeless:
+            self._change([(rows.record_key(record.key), rows.keeping(lambda it: not rows.is_same_case(it, record)))])
+        else:
+            self._change(rows.adding_record(record), renew=True)
         if fingerprint is not None and fingerprint.digest not in self._codes:
             self._codes.add(fingerprint.digest)
             self._change(rows.adding_code(fingerprint))
@@ -224,8 +235,13 @@ class Cache:
 
     def all_records(self, *, newest_first: bool = False) -> Iterator[Record]:
         """Return every record, of every root, in the order in which they were filed; few are held at a time."""
+        homeless = list(self._homeless.values())
+        if newest_first:
+            yield from chain.from_iterable(reversed(homeless))
         for key, row in self._pending.items(rows.RECORD, newest_first=newest_first):
             yield from rows.read_records(row, key.removeprefix(rows.RECORD))
+        if not newest_first:
+            yield from chain.from_iterable(homeless)
 
     def forget(self, root: str, tasks: Collection[str] | None, dry_run: bool = False) -> list[Record]:
         """Drop the records and entries of tasks of a root; blobs go with the next ``gc``.
@@ -248,6 +264,8 @@ class Cache:
             self.drop_memos(RUN, every_root=True)
             keys = {record.key for record in dropped}
             self._change((rows.record_key(key), rows.keeping(lambda it: not is_meant(it))) for key in keys)
+            for key in keys & self._homeless.keys():
+                self._homeless[key] = [record for record in self._homeless[key] if not is_meant(record)]
             forgotten = self.entries(root) if named is None else named
             self._pending.delete(rows.entry_key(root, task) for task in forgotten)
         return dropped
@@ -341,8 +359,7 @@ class Cache:
         if self._process != os.getpid():
             return
         self.flush()
-        if self._has_overflow():
-            self._forget_homeless()
+        self._homeless.clear()
         if self._is_open:
             self._pending.close()
         if "blobs" in vars(self):
@@ -425,17 +442,13 @@ class Cache:
     def _has_overflow(self) -> bool:
         return "blobs" in vars(self) and not self._temporary and os.path.isdir(self.blobs.overflow)
 
-    def _forget_homeless(self) -> None:
-        """Drop the records whose blobs found no room in the store, and so end with this process."""
+    def _is_homeless(self, record: Record) -> bool:
         from dagger.cache.collect import blobs_of
 
-        homeless = [
-            record
-            for record in self.all_records()
-            if any(self.blobs.is_spare(digest) for digest, _ in blobs_of(record))
-        ]
-        self._pending.change((rows.record_key(record.key), rows.without([record])) for record in homeless)
-        self._pending.flush()
+        return any(self.blobs.is_spare(digest) for digest, _ in blobs_of(record))
+
+    def _with_homeless(self, key: str, row: bytes | None) -> list[Record]:
+        return [*self._homeless.get(key, ()), *rows.read_records(row, key)]
 
     def _degrade(self, error: Exception) -> Index:
         """Go on in memory: what is on disk stays readable, what is new ends with this process."""

@@ -107,13 +107,14 @@ def adding_record(record: Record) -> Iterator[tuple[str, Change]]:
     data = encode(record)
 
     def change(row: bytes | None) -> bytes:
-        kept = [it for it in read_records(row, record.key) if not _is_same_case(it, record)]
+        kept = [it for it in read_records(row, record.key) if not is_same_case(it, record)]
         return encode([data, *map(encode, kept)])
 
     yield record_key(record.key), change
 
 
-def _is_same_case(one: Record, other: Record) -> bool:
+def is_same_case(one: Record, other: Record) -> bool:
+    """Whether two records of a key are of one root and were found by the same reads, so that one replaces the other."""
     return one.root == other.root and set(one.reads) == set(other.reads)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from dagger.cache.blob_files import scratch_of
 from dagger.cache.cache import Cache
 from dagger.cache.records import Entry, Member, Output, Read, Record
 from dagger.errors import CacheError
@@ -507,6 +509,41 @@ def test_read_only() -> None:
 
         assert _as_nobody(work)
         _chmod_all(directory, 0o755, 0o644)
+
+
+def test_no_room_for_a_blob(disk: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record is found by this process and never written: whatever ends the run, none on disk wants a blob."""
+    kept = record(outputs=(blob(disk, b"kept"),))
+    disk.add(kept)
+    disk.flush()
+
+    def full(path: str) -> str:
+        if path == disk.blobs.directory:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return scratch_of(path)
+
+    monkeypatch.setattr("dagger.cache.blobs.scratch_of", full)
+    spilled = [record("spilled", reads=read(name), outputs=(blob(disk, b"spilled"),)) for name in "ab"]
+    for each in (*spilled, replacing := record(outputs=(blob(disk, b"spilled"),))):
+        disk.add(each)
+    assert disk.records("spilled") == disk.records_many(["spilled"])["spilled"] == spilled[::-1]
+    assert disk.records(KEY) == [replacing]
+    assert list(disk.all_records()) == [*spilled[::-1], replacing]
+    assert list(disk.all_records(newest_first=True)) == [replacing, *spilled[::-1]]
+    disk.flush()
+    other = Cache.open(disk.directory, root=disk.root)
+    assert list(other.all_records()) == []
+    assert other.verify() == []
+    other.close()
+
+    monkeypatch.undo()
+    again = record("spilled", reads=read("a"), outputs=(blob(disk, b"room"),))
+    disk.add(again)
+    assert disk.records("spilled") == [spilled[1], again]
+    assert disk.forget("/r", ["t"]) == [again, spilled[1], replacing]
+    assert disk.records("spilled") == disk.records(KEY) == []
+    disk.add(again)
+    assert list(reopened(disk).all_records()) == [again]
 
 
 def test_place_that_cannot_be_made() -> None:

@@ -117,7 +117,7 @@ def test_the_disk_of_the_project_is_full(project: Any, disk: Disk, size: int) ->
     assert not project.ran()
 
 
-@pytest.mark.parametrize("size", [4, 700])
+@pytest.mark.parametrize("size", [4, 700, 1068])
 def test_the_disk_of_the_cache_is_full(project: Any, disk: Disk, size: int) -> None:
     """The work is done, with one warning; with room again, it is remembered."""
     disk.set_size(size)
