@@ -126,6 +126,19 @@ def beside(path: str) -> str:
     return os.path.join(folder, f".{_shortened(name)}.{os.urandom(_UNIQUE).hex()}.dagger")
 
 
+@contextlib.contextmanager
+def put_whole(path: str) -> Iterator[str]:
+    """Yield the name to write a file under: it is renamed to ``path`` once it is whole, or else removed."""
+    unfinished = beside(path)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
+        raise
+
+
 def all_beside(path: str) -> list[str]:
     """Return what lies beside a path under names that ``beside`` has for it."""
     from glob import escape, glob

@@ -32,6 +32,7 @@ from dagger.cache.blob_files import (
     list_places,
     make_scratch,
     place_of,
+    put_whole,
     remove_whatever,
     scratch_of,
     signature_of,
@@ -178,9 +179,10 @@ class BlobStore:
         """
         path = self.path(digest)
         with self._reporting(digest), open(path, "rb") as file:
+            status = os.fstat(file.fileno())
             data = file.read()
         if xxhash.xxh3_128_hexdigest(data) != digest:
-            raise self._dropped(digest, path)
+            raise self._dropped(digest, path, status)
         return data
 
     def open_checked(self, digest: str) -> str:
@@ -197,7 +199,7 @@ class BlobStore:
             trusted_before = self._clock().racy_since(path, before.st_dev)
             found, _ = hash_descriptor(file.fileno())
         if found != digest:
-            raise self._dropped(digest, path)
+            raise self._dropped(digest, path, before)
         if max(before.st_mtime_ns, before.st_ctime_ns) < trusted_before:
             _checked[path] = signature_of(before)
         return path
@@ -214,14 +216,8 @@ class BlobStore:
         """
         folder = os.path.dirname(os.path.abspath(destination))
         os.makedirs(folder, exist_ok=True)
-        unfinished = beside(destination)
-        try:
+        with put_whole(destination) as unfinished:
             self._copy_out(digest, unfinished, 0o777 if executable else 0o666)
-            os.replace(unfinished, destination)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(unfinished)
-            raise
 
     def restore_tree(self, members: Sequence[Member], destination: str) -> None:
         """Put a directory at ``destination``, in place of what is there; no link is followed.
@@ -343,6 +339,7 @@ class BlobStore:
         with self._reporting(digest):
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
+                status = os.fstat(source)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 descriptor = os.open(destination, flags, mode)
                 try:
@@ -353,12 +350,14 @@ class BlobStore:
             finally:
                 os.close(source)
         if found != digest:
-            raise self._dropped(digest, path)
+            raise self._dropped(digest, path, status)
 
-    def _dropped(self, digest: str, path: str) -> DamagedError:
+    def _dropped(self, digest: str, path: str, status: os.stat_result | None = None) -> DamagedError:
+        """Remove a damaged blob: with a ``status`` only the file of it, not one that was put in its place meanwhile."""
         _checked.pop(path, None)
         with contextlib.suppress(OSError):
-            remove_whatever(path)
+            if status is None or signature_of(status) == signature_of(os.lstat(path)):
+                remove_whatever(path)
         return DamagedError(f"the blob {digest} was damaged and has been dropped; its task must run again")
 
     @contextlib.contextmanager
@@ -369,7 +368,8 @@ class BlobStore:
             path = self.path(digest)
             if error.errno == errno.EIO or os.path.isdir(path):
                 raise self._dropped(digest, path) from error
-            if os.path.exists(path):
+            # One that was gone a moment ago may be put anew already.
+            if os.path.exists(path) and not (isinstance(error, FileNotFoundError) and error.filename == path):
                 raise
             raise DamagedError(f"the blob {digest} is gone; its task must run again") from error
 

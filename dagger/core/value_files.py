@@ -6,10 +6,10 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dagger.cache.blob_files import beside
+from dagger.cache.blob_files import put_whole
 from dagger.errors import TaskError
 
 if TYPE_CHECKING:
@@ -87,15 +87,8 @@ def dump_pickle(value: object, path: str | os.PathLike[str], *, name: str = "") 
         OSError: It cannot be written.
     """
     target = os.fspath(path)
-    unfinished = beside(target)
-    try:
-        with open(unfinished, "xb") as file, pickling(name or target) as factory:
-            factory(file).dump(value)
-        os.replace(unfinished, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
+    with put_whole(target) as unfinished, open(unfinished, "xb") as file, pickling(name or target) as factory:
+        factory(file).dump(value)
     return frozenset(factory.classes)
 
 

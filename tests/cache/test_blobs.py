@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -143,6 +144,62 @@ def test_damage(store: BlobStore, tmp_path: Path, damage: Callable[[str], None],
     assert sorted(os.listdir(tmp_path)) == ["blobs", "out"]
     assert store.put_bytes(b"precious") == digest
     assert store.read(digest) == b"precious"
+
+
+@pytest.mark.parametrize("take", ["read", "open_checked", "restore"])
+def test_who_finds_damage_late_leaves_the_blob_that_was_put_anew(
+    store: BlobStore, tmp_path: Path, take: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another has dropped it meanwhile, and its task has made it again."""
+    digest = store.put_bytes(b"precious")
+    path = store.path(digest)
+    _flip(path)
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: store.read(digest),
+        "open_checked": lambda: store.open_checked(digest),
+        "restore": lambda: store.restore(digest, str(tmp_path / "out")),
+    }
+
+    dropped = store._dropped
+
+    def dropped_late(*given: Any) -> DamagedError:
+        kept = os.open(path, os.O_RDONLY)  # so that what is put anew is another file for sure
+        os.unlink(path)
+        store.put_bytes(b"precious")
+        os.close(kept)
+        return dropped(*given)
+
+    monkeypatch.setattr(store, "_dropped", dropped_late)
+    with pytest.raises(DamagedError, match=digest):
+        calls[take]()
+    assert store.read(digest) == b"precious"
+
+
+@pytest.mark.parametrize("take", ["read", "open_checked", "restore"])
+def test_a_blob_that_was_gone_is_told_so_though_it_is_put_anew(
+    store: BlobStore, tmp_path: Path, take: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its absence is no fault of whoever asked for it."""
+    digest = store.put_bytes(b"precious")
+    os.unlink(store.path(digest))
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: store.read(digest),
+        "open_checked": lambda: store.open_checked(digest),
+        "restore": lambda: store.restore(digest, str(tmp_path / "out")),
+    }
+    exists = os.path.exists
+
+    def put_anew(place: str) -> bool:
+        if place == path:
+            monkeypatch.setattr(os.path, "exists", exists)
+            store.put_bytes(b"precious")
+        return exists(place)
+
+    path = store.path(digest)
+    monkeypatch.setattr(store, "path", lambda _: path)  # which looks as well
+    monkeypatch.setattr(os.path, "exists", put_anew)
+    with pytest.raises(DamagedError, match=digest):
+        calls[take]()
 
 
 def test_damage_after_a_check(store: BlobStore) -> None:
