@@ -194,10 +194,11 @@ class Engine:
 
     def _wait(self) -> None:
         """Take what has ended; with nothing to come before, until a delayed task is due or one is to be looked up."""
-        dues = [*(when for when, _, _ in self._later[:1]), *([] if self._holder.due is None else [self._holder.due])]
-        patience = 0.0 if self._to_look else _LOOK_FOR_SIGNALS
-        if dues:
-            patience = min(patience, max(0.0, min(dues) - time.monotonic()))
+        now = time.monotonic()
+        dues = [now + _LOOK_FOR_SIGNALS, *(when for when, _, _ in self._later[:1])]
+        if self._holder.due is not None:
+            dues.append(self._holder.due)
+        patience = 0.0 if self._to_look else max(0.0, min(dues) - now)
         try:
             self._end(*self._ended.get(timeout=patience))
             while True:
@@ -481,8 +482,7 @@ class Engine:
 
     def _requeue(self, slot: Slot) -> None:
         """Let a task run again that did not fail by itself."""
-        for datum in slot.task.outputs.values():
-            self._workspace.discard(datum)
+        self._workspace.discard(slot.task)
         slot.attempt -= 1
         self._holder.let_go(slot)
         slot.task.update_state(TaskState.WAITING)
@@ -520,8 +520,7 @@ class Engine:
 
     def _failed(self, slot: Slot, outcome: Outcome, failure: Failure, *, final: bool = False) -> None:
         """A task ended badly: try again where it says so, else that was it."""
-        for datum in slot.task.outputs.values():
-            self._workspace.discard(datum)
+        self._workspace.discard(slot.task)
         if final or slot.attempt > slot.task.retries or self._stopping:
             self._remember(slot, out.FAILED, error=failure.message)
             self._fail(slot, failure, outcome)
@@ -569,8 +568,7 @@ class Engine:
     def _put_back(self) -> None:
         for slot in sorted(self._ready.running, key=lambda it: it.index):
             self._workspace.discard_unfinished(slot.task)
-            for datum in slot.task.outputs.values():
-                self._workspace.discard(datum)
+            self._workspace.discard(slot.task)
             slot.task.interrupt()
             self._settle(slot, out.INTERRUPTED)
         self._ready.running.clear()

@@ -139,13 +139,14 @@ class Workspace:
             if not os.path.isdir(folder):  # mostly it is there, and to try costs some times that
                 os.makedirs(folder, exist_ok=True)
 
-    def discard(self, datum: AbstractDatum) -> None:
-        """Remove what a failed task left under an output's name."""
-        for path, _ in self._paths(datum):
-            self._discard(self.places.absolute(path))
+    def discard(self, task: AbstractTask) -> None:
+        """Remove what a task that did not end well left under its outputs' names."""
+        for datum in task.outputs.values():
+            for path, _ in self._paths(datum):
+                self._discard(self.places.absolute(path))
 
     def discard_unfinished(self, task: AbstractTask) -> None:
-        """Remove what was to become an output's file when whoever wrote it was killed."""
+        """Remove what was to become a file of a task's outputs when whoever wrote it was killed."""
         for datum in task.outputs.values():
             for path in declared_paths(datum):
                 if isinstance(datum, FileGlob):
