@@ -249,39 +249,28 @@ def _through_links(
                 )
 
 
-_NO_NAMES = ("", ".", "..")
-
-
 class _RealPaths:
     """Resolves each folder once; ten thousand files of one folder cost one `realpath`."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._folders: dict[str, str] = {}
+        self._folders: dict[str, tuple[str, set[str]]] = {}
         self._names: dict[str, set[str]] = {}
-        self._given: dict[str, tuple[str, set[str]]] = {}
         self._listed: dict[str, set[str]] = {}
         self._nearest: dict[tuple[int, str], str] = {}
         self._ignores_case = _ignores_case(places.root)
 
     def __call__(self, path: str) -> str:
-        above, _, name = path.rpartition("/")
-        if above in self._given and name not in _NO_NAMES:
-            within, names = self._given[above]
-            names.add(name)
-            return self.fold(within + name)
-        folder, _, name = self._places.absolute(path).rpartition("/")
-        folder = folder.rstrip("/") or "/"
-        if name in _NO_NAMES:
-            return os.path.realpath(os.path.join(folder, name))
-        real = self._folders.get(folder)
-        if real is None:
-            real = self._folders[folder] = os.path.realpath(folder)
-            self._names.setdefault(real, set())
-        within, names = real.rstrip("/") + "/", self._names[real]
+        path = path.rstrip("/") or "/"
+        start = path.rfind("/") + 1
+        folder, name = path[:start], path[start:]
+        if name in ("", ".", ".."):
+            return os.path.realpath(self._places.absolute(path))
+        if folder not in self._folders:
+            real = os.path.realpath(self._places.absolute(folder) or "/")
+            self._folders[folder] = real.rstrip("/") + "/", self._names.setdefault(real, set())
+        within, names = self._folders[folder]
         names.add(name)
-        if above and not path.endswith("/"):
-            self._given[above] = within, names
         return self.fold(within + name)
 
     def fold(self, place: str) -> str:

@@ -67,18 +67,9 @@ class ProjectPaths:
             _NEVER.isdisjoint(self.name(full).split("/"))
             and not self._is_below(full, self._installed)
             and not self._is_below(full, self._declared)
-            and not self._is_below(self._real_path(full), self._declared)
+            # A task may open thousands of files of one folder.
+            and not self._is_below(self._places.real(full, self._real_folders), self._declared)
         )
-
-    def _real_path(self, full: str) -> str:
-        """Resolve links, each folder's once: a task may open thousands of files of one folder."""
-        if os.path.islink(full):
-            return os.path.realpath(full)
-        folder, name = os.path.split(full)
-        real = self._real_folders.get(folder)
-        if real is None:
-            real = self._real_folders[folder] = os.path.realpath(folder)
-        return os.path.join(real, name)
 
     def _is_below(self, full: str, folders: Collection[str]) -> bool:
         while full not in folders:
