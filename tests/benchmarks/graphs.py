@@ -113,12 +113,9 @@ DAGGER_SCRIPTS = {
     """,
 }
 
-DAGGER_FUNCTIONS = {
-    "fan": """
+_COPY_AND_JOIN = """
         from dagger.abstract import DatumList
         from dagger.core import FileDatum, FunctionTask, WorkflowManager
-
-        N = {n}
 
 
         def copy(source, part):
@@ -129,8 +126,12 @@ DAGGER_FUNCTIONS = {
         def join(parts, whole):
             with open(whole, "w") as made:
                 made.write("joined")
+"""
 
-
+DAGGER_FUNCTIONS = {
+    "fan": _COPY_AND_JOIN
+    + """
+        N = {n}
         parts = [
             FunctionTask(
                 f"copy-{{number}}",
@@ -148,21 +149,8 @@ DAGGER_FUNCTIONS = {
         )
         WorkflowManager(whole).run()
     """,
-    "rest": """
-        from dagger.abstract import DatumList
-        from dagger.core import FileDatum, FunctionTask, WorkflowManager
-
-
-        def copy(source, part):
-            with open(source) as read, open(part, "w") as made:
-                made.write(read.read())
-
-
-        def join(parts, whole):
-            with open(whole, "w") as made:
-                made.write("joined")
-
-
+    "rest": _COPY_AND_JOIN
+    + """
         part = FunctionTask(
             "copy-{changed}",
             copy,
