@@ -22,7 +22,7 @@ Distribution = tuple[str, str]
 SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 """Folders that hold what is installed."""
 
-# Compiled when first used, which no run with nothing to do comes to.
+# Compiled when first used: code that reaches no installed package comes to none of them.
 _SITE_ROOT = r"^(.*[/\\](?:site-packages|dist-packages))[/\\](.+)$"
 _REQUIREMENT_NAME = r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)"
 _EXTRA_MARKER = r";.*\bextra\s*=="
