@@ -511,7 +511,7 @@ def test_read_only() -> None:
         _chmod_all(directory, 0o755, 0o644)
 
 
-def test_no_room_for_a_blob(disk: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_a_blob(disk: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its record is found by this process and never written: whatever ends the run, none on disk wants a blob."""
     kept = record(outputs=(blob(disk, b"kept"),))
     disk.add(kept)
