@@ -349,22 +349,22 @@ class Cache:
         self._begin_group()
         if self._is_open:
             self._pending.flush()
-        if self._has_overflow():
+        if self._is_created and self._has_overflow():
             self._warn_unwritable("there was no room for some results")
 
     def close(self) -> None:
         """Write what waits and let go of all files; one that is in memory ends here."""
-        import shutil
-
         if self._process != os.getpid():
             return
         self.flush()
         self._homeless.clear()
         if self._is_open:
             self._pending.close()
-        if "blobs" in vars(self):
+        if self._is_created and "blobs" in vars(self):
             self.blobs.remove_overflow()
         if self._temporary:
+            import shutil
+
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def note_uses(self, keys: Iterable[str]) -> None:

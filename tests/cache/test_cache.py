@@ -515,7 +515,7 @@ def test_no_room_for_a_blob(disk: Cache, monkeypatch: pytest.MonkeyPatch) -> Non
     """Its record is found by this process and never written: whatever ends the run, none on disk wants a blob."""
     kept = record(outputs=(blob(disk, b"kept"),))
     disk.add(kept)
-    disk.flush()
+    disk = reopened(disk)
 
     def full(path: str) -> str:
         if path == disk.blobs.directory:
