@@ -1,7 +1,7 @@
 """What a job prints goes to its log: what Python, C code and child processes print.
 
 File descriptors belong to the whole process, so outside its main thread nothing is captured. Most jobs print nothing;
-so jobs that run one after the other pass one file on, renamed from log to log, until one of them has filled it.
+so a worker of dagger's own has one file for all of them, which becomes the log of the job that prints into it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import TracebackType
 from typing import Any
 
 from dagger.core.jobs import LOG_TAIL
+from dagger.core.process_groups import is_running
 
 
 class Capture:
-    """Captures while it is entered, job by job."""
+    """Captures while it is entered, job by job.
+
+    Args:
+        shared: The name, beside the logs, of the file of jobs that print nothing; empty where each has one of its own.
+    """
+
+    def __init__(self, shared: str = "") -> None:
+        self._shared = shared
 
     def __enter__(self) -> Capture:
         self._is_on = threading.current_thread() is threading.main_thread()
@@ -30,7 +38,7 @@ class Capture:
             _flush(*self._streams)
             self._former = os.dup(1), os.dup(2)
             self._log: int | None = None
-            self._path = ""
+            self._path = self._wanted = ""
         return self
 
     def begin(self, path: str) -> None:
@@ -40,25 +48,16 @@ class Capture:
         """
         if not self._is_on:
             return
-        log = self._log = self._passed_on(path)
+        self._wanted = path
+        place = os.path.join(os.path.dirname(path), self._shared) if self._shared else path
+        if self._log is None or self._path != place:
+            self._drop()
+            self._path, self._log = _open_log(place)
         for number in (1, 2):
-            os.dup2(log, number)
+            os.dup2(self._log, number)
         if not self._mine or not all(map(_is_fresh, self._mine)):
             self._mine = _stream(1), _stream(2)
         sys.stdout, sys.stderr = self._mine
-
-    def _passed_on(self, path: str) -> int:
-        """Return the file of the job before, which has printed nothing, under a new name; else a new one."""
-        if self._log is not None:
-            try:
-                os.rename(self._path, path)
-            except OSError:
-                os.close(self._log)
-            else:
-                self._path = path
-                return self._log
-        self._path, log = _open_log(path)
-        return log
 
     def end(self) -> str:
         """Give the streams back, and return the last of what was printed since `begin`."""
@@ -68,12 +67,25 @@ class Capture:
         sys.stdout, sys.stderr = self._streams
         size = os.lseek(self._log, 0, os.SEEK_END)
         if not size:
+            if not self._shared:
+                self._drop()
             return ""
         log, self._log = self._log, None
         try:
+            if self._shared:
+                with suppress(OSError):
+                    os.replace(self._path, self._wanted)
             return os.pread(log, LOG_TAIL, max(0, size - LOG_TAIL)).decode(errors="replace")
         finally:
             os.close(log)
+
+    def _drop(self) -> None:
+        """Let go of a file into which nothing was printed."""
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+            with suppress(OSError):
+                os.unlink(self._path)
 
     def __exit__(
         self,
@@ -86,10 +98,7 @@ class Capture:
         for number, copy in zip((1, 2), self._former, strict=True):
             os.dup2(copy, number)
             os.close(copy)
-        if self._log is not None:
-            os.close(self._log)
-            with suppress(OSError):
-                os.unlink(self._path)
+        self._drop()
 
 
 @contextmanager
@@ -105,6 +114,39 @@ def capture_output(path: str) -> Iterator[None]:
             yield
         finally:
             capture.end()
+
+
+_SHARED = "worker-"
+
+
+def shared_log(pid: int) -> str:
+    """Return the name of the file that a worker's jobs share."""
+    return f"{_SHARED}{pid}.log"
+
+
+def remove_shared_logs(folder: str, names: Iterable[str]) -> None:
+    """Remove of a folder's files those that workers have left which were killed with their managers."""
+    for name in names:
+        pid = name.removeprefix(_SHARED).removesuffix(".log")
+        if name.startswith(_SHARED) and pid.isdecimal() and not is_running(int(pid)):
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+
+
+def leave_log(log: str, pid: int, *, is_running: bool) -> None:
+    """Let what a job printed whose worker is gone stay as its log.
+
+    Args:
+        log: The job's log.
+        pid: The worker.
+        is_running: Whether it was at the job still; else there is nothing to keep.
+    """
+    shared = os.path.join(os.path.dirname(log), shared_log(pid))
+    with suppress(OSError):
+        if is_running and os.stat(shared).st_size:
+            os.replace(shared, log)
+        else:
+            os.unlink(shared)
 
 
 def _open_log(path: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import gc
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -25,21 +25,24 @@ from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, Ta
 from dagger.core.graph import Slot, measure, most_at_once, tie
 from dagger.core.holding import Holder
 from dagger.core.inspection import Inspector
-from dagger.core.jobs import Outcome
+from dagger.core.jobs import Outcome, WorkerLost
 from dagger.core.launching import Launcher, Work
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import type_name
 from dagger.core.pace import Pace
-from dagger.core.pool import Done, Shells, WorkerLost, Workers
+from dagger.core.pool import Done, Shells, Workers
 from dagger.core.ready import ReadyTasks
 from dagger.core.reasons import sentence
 from dagger.core.recall import Known
 from dagger.core.report import Failure, RunReport, TaskReport
 from dagger.core.signals import hold_signals, raise_asked, signals_held
+from dagger.core.task import runs_in_worker
 from dagger.errors import CacheError, DaggerError, DamagedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    from dagger.core.spawning import Spawned
 
 _PATIENCE = 0.05
 _LOOK_FOR_SIGNALS = 1.0
@@ -70,8 +73,9 @@ class Options:
         dry_run: Say what would run, run nothing.
         force: Identifiers of tasks that run whatever is known of them.
         undeclared: ``track``, ``warn``, ``error`` or ``ignore``.
-        executor: What functions run in, None for loky.
-        executor_kwargs: Further arguments of loky's executor.
+        executor: What functions run in, None for worker processes.
+        executor_kwargs: Arguments of loky's executor, whose workers these then are.
+        early: Workers that were started already; those that are taken are taken out.
     """
 
     jobs: int | None = None
@@ -82,6 +86,7 @@ class Options:
     undeclared: str = "track"
     executor: Executor | None = None
     executor_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    early: list[Spawned] = field(default_factory=list)
 
 
 class Engine:
@@ -122,7 +127,7 @@ class Engine:
         self._presence = cache.presence()
         self._holder = Holder(cache.holdings(self._presence), places, lookup.workspace)
         self._workers = Workers(
-            options.jobs, options.executor, options.executor_kwargs, self._presence, self._most_workers
+            options.jobs, options.executor, options.executor_kwargs, self._presence, self._most_workers, options.early
         )
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
@@ -278,12 +283,12 @@ class Engine:
 
     def _begin_workers(self, slots: Iterable[Slot]) -> None:
         """Let workers come up as soon as it is known that one of these needs them; that takes longer than all else."""
-        if self._workers.controlled and any(self._launcher.in_worker(slot.task) for slot in slots):
+        if self._workers.controlled and any(runs_in_worker(slot.task) for slot in slots):
             self._workers.begin()
 
     def _most_workers(self) -> int:
         """Return how many workers there can be work for at once: none that only costs its start."""
-        return most_at_once(self.slots, lambda slot: slot.known is None and self._launcher.in_worker(slot.task))
+        return most_at_once(self.slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:
@@ -458,15 +463,16 @@ class Engine:
     # Losses
 
     def _lost(self, slot: Slot, lost: WorkerLost) -> None:
-        """A worker died, and loky's pool with it: find who it was, requeue the others without a charge."""
+        """A worker died: find whose fault it was, requeue the others that went along without a charge."""
         victims = {slot: lost}
-        while any(it not in victims and self._launcher.in_worker(it.task) for it in self._ready.running):
+        while self._are_others_lost(victims, lost):
             other, result = self._ended.get()
             if isinstance(result, WorkerLost):
                 victims[other] = result
             else:
                 self._end(other, result)
-        self._workers.renew()
+        if lost.hearers is None:
+            self._workers.renew()
         culprits = [it for it in victims if self._launcher.may_have_died(it.task, victims.values())]
         self._false_starts = 0 if culprits else self._false_starts + 1
         for victim in victims:
@@ -479,6 +485,11 @@ class Engine:
             else:
                 self._requeue(victim)
                 self._push(victim)
+
+    def _are_others_lost(self, victims: Collection[Slot], lost: WorkerLost) -> bool:
+        if lost.hearers is not None:
+            return len(victims) < lost.hearers
+        return any(it not in victims and runs_in_worker(it.task) for it in self._ready.running)
 
     def _requeue(self, slot: Slot) -> None:
         """Let a task run again that did not fail by itself."""

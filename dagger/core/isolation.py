@@ -16,14 +16,13 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dagger.core.capture import flush_all
+from dagger.core.capture import flush_all, leave_log
 from dagger.core.process_groups import (
     GRACE,
     SIGKILL,
@@ -81,12 +80,22 @@ class ManagerLife:
         try:
             while True:
                 workers = [name for name in os.listdir(self._folder) if name.isdigit()]
-                gone = [name for name in workers if int(name) in self._closed or not _is_child(int(name))]
+                gone = [name for name in workers if int(name) in self._closed or not is_child(int(name))]
                 if gone or not workers or time.monotonic() > deadline:
-                    return frozenset(job for name in gone if (job := _noted(os.path.join(self._folder, name))))
+                    return frozenset(job for name in gone if (job := _note_in(os.path.join(self._folder, name))))
                 time.sleep(_PAUSE)
         except OSError:
             return None
+
+    def jobs_of(self, worker: int) -> frozenset[str] | None:
+        """Return the log of the job that a worker was at last, which is gone now; None where that cannot be told."""
+        try:
+            job = _note_in(os.path.join(self._folder, str(worker)))
+        except FileNotFoundError:
+            job = ""
+        except OSError:
+            return None
+        return frozenset(filter(None, [job])) if os.path.isdir(self._folder) else None
 
     def close(self) -> None:
         """Let go of the workers: those that are still there end what they run, and then themselves."""
@@ -138,7 +147,7 @@ class ManagerLife:
     def _await_end(self, worker: int) -> None:
         """Let a worker whose task has closed all that was open, the connection too, come to its own end."""
         deadline = time.monotonic() + GRACE
-        while _is_child(worker) and time.monotonic() < deadline:
+        while is_child(worker) and time.monotonic() < deadline:
             time.sleep(_PAUSE)
 
     def _lose(self, connection: socket.socket) -> None:
@@ -147,7 +156,7 @@ class ManagerLife:
         _end_group_of(self._workers.pop(connection))
 
 
-def _is_child(pid: int) -> bool:
+def is_child(pid: int) -> bool:
     """Tell whether a child of this process still runs, and leave it to others to take its exit code."""
     if not hasattr(os, "waitid"):
         return is_running(pid)
@@ -170,10 +179,12 @@ def _end_group_of(pid: int) -> None:
 
 
 def _private_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="dagger-")
+    from tempfile import mkdtemp
+
+    folder = mkdtemp(prefix="dagger-")
     if len(folder) > _LONGEST_SOCKET_PATH:  # the system takes no longer names for sockets
         os.rmdir(folder)
-        folder = tempfile.mkdtemp(prefix="dagger-", dir="/tmp")
+        folder = mkdtemp(prefix="dagger-", dir="/tmp")
     return folder
 
 
@@ -261,6 +272,9 @@ def _watch(connection: socket.socket, parent: int, part: int | None, folder: str
     with suppress(Exception):
         end_descendants(os.getpid(), GRACE)
     with suppress(Exception):
+        if _notes is not None:
+            leave_log(_noted(_notes[:]), os.getpid(), is_running=True)
+    with suppress(Exception):
         from dagger.cache.presence import leave
 
         leave(part)
@@ -330,9 +344,13 @@ def _end_fork(error: BaseException | None) -> None:
     os._exit(status & 0xFF)
 
 
-def _noted(path: str) -> str:
+def _noted(notes: bytes) -> str:
+    return os.fsdecode(notes.partition(b"\0")[0])
+
+
+def _note_in(path: str) -> str:
     with open(path, "rb") as file:
-        return os.fsdecode(file.read().partition(b"\0")[0])
+        return _noted(file.read())
 
 
 def note(log: str) -> None:

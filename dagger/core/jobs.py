@@ -1,7 +1,7 @@
 """A task on its way to a worker and back: a small job without the graph, and what became of it.
 
-`run_jobs` is what a worker is asked for: it takes a job's code and data, runs it in isolation (`rounds`), files what it
-made, and sends back digests and small values. It never raises: what went wrong travels in the outcome.
+A worker takes a job's code and data, runs it in isolation (`rounds`), files what it made, and sends back digests and
+small values. What goes wrong travels in the outcome.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.cache.records import Output, Read
 from dagger.core.report import Failure
+from dagger.errors import DaggerError
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum
@@ -79,25 +80,45 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class WorkerLost(DaggerError):  # noqa: N818  (an event that the engine hears of, not a fault of its caller)
+    """A worker died: killed, out of memory, or a crash in native code.
+
+    Attributes:
+        jobs: The logs of the jobs that the dead were at; None where that is not known.
+        peak: The most memory that it had, in bytes; None where that is not known.
+        hearers: How many jobs hear this; None for all, whose pool ends with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        jobs: frozenset[str] | None = None,
+        peak: int | None = None,
+        hearers: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.jobs = jobs
+        self.peak = peak
+        self.hearers = hearers
+
+
+Heard = Callable[["bytes | list[Outcome | None] | BaseException"], None]
+"""Called with what became of jobs that were sent together, packed or not, or with what kept them from being run."""
+
+
 def run_jobs(packed: bytes) -> bytes:
-    """Run jobs in this worker process, one after the other, isolated from each other and from those before and after.
+    """Run jobs in this process, one after the other, isolated from each other and from those before and after.
 
     Args:
         packed: The jobs, as `pack` made them: an executor's own pickler would take three times as long.
 
     Returns:
-        Packed, what became of each; None for those that were not begun, since the ones before took longer than was
-        thought.
+        What `Round.run_all` returns.
     """
     from dagger.core.rounds import Round
 
-    clock = time.perf_counter()
-    outcomes: list[Outcome | None] = []
-    with Round() as worker:
-        for job in pickle.loads(packed):
-            in_time = not outcomes or time.perf_counter() - clock < LONGEST_ROUND
-            outcomes.append(worker.run(job) if in_time else None)
-    return pack(outcomes)
+    with Round() as here:
+        return here.run_all(packed)
 
 
 def pack(jobs: Sequence[Job] | Sequence[Outcome | None]) -> bytes:

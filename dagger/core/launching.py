@@ -27,17 +27,19 @@ from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text
 from dagger.cache.layout import make_private
 from dagger.cache.records import Output
+from dagger.core.capture import remove_shared_logs
+from dagger.core.cores import cores
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue, unseen_file
 from dagger.core.graph import Slot
-from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, read_tail, with_room
+from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, WorkerLost, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
-from dagger.core.pool import Done, Shells, WorkerLost, Workers, cores
+from dagger.core.pool import Done, Shells, Workers
 from dagger.core.report import Failure
 from dagger.core.script_logs import ScriptLogs
 from dagger.core.storing import Storer, plain_bytes
-from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain
+from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain, runs_in_worker
 from dagger.core.time_limit import was_reached
 from dagger.errors import UndigestibleError
 
@@ -121,7 +123,7 @@ class Launcher:
         """Tell which way a task goes, empty where it must not be sent while all workers are busy."""
         if slot.demand:
             return ""
-        if not self.in_worker(slot.task):
+        if not runs_in_worker(slot.task):
             return "shell"
         return "worker" if self.workers.controlled else ""
 
@@ -152,7 +154,9 @@ class Launcher:
     @cached_property
     def _former_logs(self) -> frozenset[str]:
         """What lay among the logs before this run: for most tasks there is none to take away."""
-        return frozenset(os.listdir(self._logs))
+        names = frozenset(os.listdir(self._logs))
+        remove_shared_logs(self._logs, names)
+        return names
 
     @cached_property
     def _logs(self) -> str:
@@ -392,10 +396,6 @@ class Launcher:
         output = self.made.get(datum) or self._sources.get(datum)
         return output.classes if output else ()
 
-    def in_worker(self, task: AbstractTask) -> bool:
-        """Tell whether a task runs in a worker process, not as a script."""
-        return type(task) is FunctionTask or not isinstance(task, ScriptTask)
-
     def may_have_died(self, task: AbstractTask, losses: Iterable[WorkerLost]) -> bool:
         """Tell whether it was a task's own worker that died; where that is not known, any that had begun may be it."""
         log = self.log_of(task)
@@ -409,7 +409,7 @@ class Launcher:
         if was_reached(read_tail(log)):
             told = f"ran longer than its time limit of {task.timeout:g} s"
         elif signals:
-            told = f"its worker process was ended by {signals}, {_peak_of_children()}"
+            told = f"its worker process was ended by {signals}, at a peak memory of {_memory(lost.peak)}"
         elif status:
             told = f"its worker process exited with status {status[1]}"
         else:
@@ -417,12 +417,14 @@ class Launcher:
         return Failure("signal" if signals else "exit", told, log=read_tail(log), log_path=log)
 
 
-def _peak_of_children() -> str:
-    """Say how much memory the dead worker had, as far as that is known: the system tells the most of all."""
+def _memory(peak: int | None) -> str:
+    """Say how much memory a dead worker had; where that is not known, the system tells the most of all."""
+    if peak is not None:
+        return f"{peak / 2**20:.0f} MiB"
     from resource import RUSAGE_CHILDREN, getrusage
 
-    peak = getrusage(RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"at a peak memory of at most {peak / 2**20:.0f} MiB"
+    most = getrusage(RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"at most {most / 2**20:.0f} MiB"
 
 
 def _holds_something(path: str) -> bool:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from dagger.abstract.helpers import decrement_resources, increment_resources, resources_available
+from dagger.core.cores import cores
 from dagger.core.graph import Slot
-from dagger.core.pool import cores
 
 Demand = tuple[tuple[str, float], ...]
 

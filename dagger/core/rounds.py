@@ -21,7 +21,7 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.records import Read
 from dagger.core.capture import Capture
 from dagger.core.isolation import end_leftovers, no_fork_returns, note
-from dagger.core.jobs import Job, Outcome, Packed, failure_of, with_room
+from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, pack, with_room
 from dagger.core.landing import Ground, Landing
 from dagger.core.parcels import Parcel
 from dagger.core.places import Places
@@ -35,14 +35,38 @@ _alone = Lock()
 
 
 class Round:
-    """Jobs run while it is entered."""
+    """Jobs run while it is entered; in between the process stays as they left it.
+
+    Args:
+        shared_log: The name of the file of jobs that print nothing; empty where each has one of its own.
+    """
+
+    def __init__(self, shared_log: str = "") -> None:
+        self._shared_log = shared_log
 
     def __enter__(self) -> Round:
         _alone.acquire()
-        surroundings.cache_clear()
         self._ground = Ground()
-        self._capture = Capture().__enter__()
+        self._capture = Capture(self._shared_log).__enter__()
         return self
+
+    def run_all(self, packed: bytes | bytearray) -> bytes:
+        """Run jobs that were sent together, one after the other.
+
+        Args:
+            packed: The jobs, as `pack` made them.
+
+        Returns:
+            Packed, what became of each; None for those that were not begun, since the ones before took longer than was
+            thought.
+        """
+        clock = time.perf_counter()
+        surroundings.cache_clear()
+        outcomes: list[Outcome | None] = []
+        for job in pickle.loads(packed):
+            in_time = not outcomes or time.perf_counter() - clock < LONGEST_ROUND
+            outcomes.append(self.run(job) if in_time else None)
+        return pack(outcomes)
 
     def __exit__(
         self,

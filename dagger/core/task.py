@@ -207,6 +207,11 @@ def body_of(task: AbstractTask) -> Body:
     return partial(run_custom, bare_task(task))
 
 
+def runs_in_worker(task: AbstractTask) -> bool:
+    """Tell whether a task runs in a worker process, not as a script."""
+    return type(task) is FunctionTask or not isinstance(task, ScriptTask)
+
+
 def is_plain(task: AbstractTask) -> bool:
     """Tell whether a task is just its function, with nothing of its own around it."""
     return type(task)._run_logic is FunctionTask._run_logic

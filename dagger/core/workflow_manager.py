@@ -9,7 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskState
@@ -24,19 +24,21 @@ from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, slots_of
+from dagger.core.graph import Slot, most_at_once, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
 from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
+from dagger.core.task import runs_in_worker
 from dagger.core.workspace import Workspace, declared_paths
-from dagger.errors import DeclarationError, RefusedError
+from dagger.errors import DaggerError, DeclarationError, RefusedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from dagger.core.engine import Engine
     from dagger.core.recall import Recall
+    from dagger.core.spawning import Spawned
 
 _EXECUTOR_OPTIONS = frozenset(("max_workers", "job_reducers", "result_reducers", "timeout", "context", "env"))
 """What loky's executor takes, but for the initializer, which is dagger's own."""
@@ -50,9 +52,10 @@ class WorkflowManager(AbstractManager):
     Args:
         root: The task, or a list of the tasks, that are wanted; what they need comes along.
         resources: Kind to amount, as in ``{"gpu": 4, "memory_gb": 64}``; a kind that is not named is unlimited.
-        executor_kwargs: Further arguments of loky's executor; ``max_workers`` sets `jobs`.
-        executor: Any PEP 3148 executor to run functions in, instead of loky. What runs in it is not tracked, has no
-            time limit, and is waited for at an interrupt, since it cannot be ended.
+        executor_kwargs: ``max_workers`` sets `jobs`. Any other is an argument of loky's executor, in which functions
+            then run instead of in dagger's own workers.
+        executor: Any PEP 3148 executor to run functions in. What runs in it is not tracked, has no time limit, and is
+            waited for at an interrupt, since it cannot be ended.
         cache: A directory, a `Cache`, or False for none. The default is ``$DAGGER_CACHE_DIR``, else ``.dagger``
             in the project's root.
         jobs: Tasks at once, scripts included; the default is the number of cores.
@@ -186,11 +189,15 @@ class WorkflowManager(AbstractManager):
             unchanged = None if dry or force or not sync else recall.glance()
             slots = [] if unchanged else self._plan(ends, sync)
             unchanged = unchanged or recall.settle(slots, force)
-            if not unchanged:
-                engine = self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force)
         if dry:
             self._slots = slots
-        report = self._nothing_to_do(*unchanged, clock) if unchanged else self._execute(engine, recall)
+        if unchanged:
+            report = self._nothing_to_do(*unchanged, clock)
+        else:
+            with self._early_workers([] if dry else slots, jobs) as early:
+                with _no_collection():
+                    engine = self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force, early)
+                report = self._execute(engine, recall)
         self.cache.stats.ahead = None
         if session is not None:
             session.reports.append(report)
@@ -204,6 +211,25 @@ class WorkflowManager(AbstractManager):
                 slot.task.update_state(TaskState.WAITING)
         return slots
 
+    @contextmanager
+    def _early_workers(self, slots: Sequence[Slot], jobs: int | None) -> Iterator[list[Spawned]]:
+        """Let workers come up while a run is prepared of which nothing can be known yet; yield them."""
+        if not self.cache.is_new or self._executor or self._executor_kwargs or not slots:
+            yield []
+            return
+        from dagger.core.cores import cores
+        from dagger.core.spawning import dismiss, spawn
+
+        early: list[Spawned] = []
+        try:
+            if any(runs_in_worker(slot.task) for slot in slots):
+                most = most_at_once(slots, lambda slot: runs_in_worker(slot.task))
+                with suppress(DaggerError, OSError):  # whoever has a task for them will meet it again
+                    early += (spawn() for _ in range(min(jobs or cores(), most)))
+            yield early
+        finally:
+            dismiss(early)
+
     def _prepare(
         self,
         slots: list[Slot],
@@ -213,6 +239,7 @@ class WorkflowManager(AbstractManager):
         keep_going: bool,
         dry_run: bool,
         force: frozenset[str],
+        early: list[Spawned],
     ) -> Engine:
         """Return what runs the workflow; refuse one that cannot run as it is."""
         # What it takes to run something is not loaded where nothing is to be run.
@@ -239,6 +266,7 @@ class WorkflowManager(AbstractManager):
             undeclared=self._undeclared,
             executor=self._executor,
             executor_kwargs=self._executor_kwargs,
+            early=early,
         )
         return Engine(slots, lookup, options, self._tell)
 
@@ -324,7 +352,7 @@ class WorkflowManager(AbstractManager):
     # drives a workflow by hand.
 
     def _choose_tasks(self, ready: list[AbstractTask]) -> list[AbstractTask]:
-        from dagger.core.pool import cores
+        from dagger.core.cores import cores
 
         supply = dict(self.resources)
         for task in self.running:

@@ -53,7 +53,7 @@ def workers(source):
     with open(f"/proc/{os.getppid()}/task/{os.getppid()}/children") as file:
         children = file.read().split()
     lines = [open(f"/proc/{child}/cmdline").read() for child in children]
-    return {"count": sum("popen_loky" in line for line in lines)}
+    return {"count": sum("dagger.core.worker" in line for line in lines)}
 
 def most(counts):
     return {"most": max(counts)}

@@ -381,7 +381,7 @@ def test_what_has_finished_is_committed_while_others_run(project):
 
 def _workers(manager: int) -> list[int]:
     found = _read(f"/proc/{manager}/task/{manager}/children").split()
-    return [int(pid) for pid in found if b"popen_loky" in _read(f"/proc/{int(pid)}/cmdline")]
+    return [int(pid) for pid in found if b"dagger.core.worker" in _read(f"/proc/{int(pid)}/cmdline")]
 
 
 def test_a_killed_worker_costs_at_most_the_task_that_it_ran(site, rounds):

@@ -1,0 +1,88 @@
+"""A worker process: runs rounds of jobs that its manager sends, one after the other, until that is gone.
+
+`spawning` starts it, and says what goes between the two.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import threading
+from contextlib import suppress
+
+from dagger.core.capture import shared_log
+from dagger.core.isolation import prepare_worker
+from dagger.core.rounds import Round
+from dagger.core.spawning import SIZE, Setup, framed
+from dagger.errors import DaggerError
+
+_MOST = 1024
+"""Descriptors that are closed where it cannot be told which are open."""
+
+
+def main() -> None:
+    """Serve the socket that is the standard input."""
+    _close_inherited()
+    connection = socket.socket(fileno=os.dup(0))
+    try:
+        given = _receive(connection)
+    except EOFError:
+        os._exit(1)  # it is not needed after all
+    _set_up(pickle.loads(given))
+    try:
+        # One for all: between the rounds there is nothing here that any of them could find.
+        with Round(shared_log(os.getpid())) as here:
+            connection.sendall(framed(b""))
+            while True:
+                connection.sendall(framed(_answer(here, _receive(connection))))
+    except EOFError:
+        threading.Event().wait()  # the manager is gone, and who watches for that ends this process
+    except OSError:
+        os._exit(1)  # a task has closed the connection
+
+
+def _set_up(given: Setup) -> None:
+    sys.argv = given.argv
+    os.chdir(given.folder)
+    if given.authkey is not None:
+        from multiprocessing import current_process
+
+        current_process().authkey = given.authkey
+    prepare_worker(given.life, given.presence)
+
+
+def _answer(here: Round, packed: bytearray) -> bytes:
+    try:
+        return here.run_all(packed)
+    except BaseException as error:  # what a task raised is in its outcome; this is a fault of ours, or no memory
+        return pickle.dumps(DaggerError(f"{type(error).__name__}: {error}"))
+
+
+def _receive(connection: socket.socket) -> bytearray:
+    (size,) = SIZE.unpack(_read(connection, SIZE.size))
+    return _read(connection, size)
+
+
+def _read(connection: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    rest = memoryview(data)
+    while rest:
+        count = connection.recv_into(rest)
+        if not count:
+            raise EOFError
+        rest = rest[count:]
+    return data
+
+
+def _close_inherited() -> None:
+    """Close what the manager's program has opened for its children: a worker is none that it knows of."""
+    try:
+        found = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        found = list(range(_MOST))
+    for descriptor in found:
+        if descriptor > 2:
+            with suppress(OSError):
+                os.close(descriptor)

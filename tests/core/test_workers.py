@@ -1,0 +1,264 @@
+"""The worker processes: what one of them comes to does not touch the others, and nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import os, signal, subprocess, sys, time
+from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+from dagger.abstract import DatumList
+
+def note(name):
+    with open(name, "a") as file:
+        file.write(f"{os.getpid()}\\n")
+
+"""
+
+
+def test_neighbours_of_a_worker_that_dies_go_on(project):
+    """They are not run a second time; what waited at the dead worker is, by another."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def neighbour():
+    note("neighbour")
+    while not os.path.exists("dead"):
+        time.sleep(0.01)
+    return {{"x": 1}}
+
+def dies():
+    while not os.path.exists("neighbour"):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after(x):
+    note("after")
+    open("dead", "w")
+    return {{"x": x}}
+
+tasks = [FunctionTask("neighbour", neighbour, outputs={{"x": None}}), FunctionTask("dies", dies, outputs={{"x": None}})]
+tasks += [FunctionTask(f"after{{n}}", after, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(5)]
+WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
+""",
+    )
+    run = project.run("pipeline.py", check=False)
+    assert project.came_out("failed") == {"dies"}
+    assert "task 'dies': its worker process was ended by SIGKILL" in run.stderr
+    assert len(project.read("neighbour").split()) == 1
+    assert len(project.read("after").split()) == 5
+    assert project.read("neighbour").strip() not in project.read("after").split()
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [0, 1])
+def test_workers_that_cannot_be_started(project, count, known):
+    """The run makes do with those that there are; without any, each task says why."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def work(x):
+    return {{"x": os.getpid()}}
+
+start, started = os.posix_spawn, []
+
+def spawn(*arguments, **options):
+    if len(started) == {count}:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    started.append(1)
+    return start(*arguments, **options)
+
+os.posix_spawn = spawn
+tasks = [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(6)]
+WorkflowManager(tasks, jobs=3, cache={known}).run(keep_going=True)
+print(len({{task["x"].pointer for task in tasks}}))
+""",
+    )
+    if known:
+        (project.path / ".dagger" / "v1").mkdir(mode=0o700, parents=True)
+    run = project.run("pipeline.py", check=False)
+    if count:
+        assert run.returncode == 0, run.stderr
+        assert run.stdout == "1\n"
+    else:
+        assert run.stderr.count("no worker process can be started: [Errno 11]") >= 6
+        assert project.came_out("failed") == {f"t{n}" for n in range(6)}
+        assert "Traceback" not in run.stderr.partition("WorkflowError")[0].replace("Traceback (most recent call", "", 1)
+
+
+def test_a_worker_that_dies_before_it_is_up(project):
+    """Others take its work; where none comes up, the task says so, and the run ends."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def work(x):
+    return {{"x": os.getpid()}}
+
+os.environ["PYTHONPATH"] = os.getcwd() + os.pathsep + os.environ.get("PYTHONPATH", "")
+tasks = [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(4)]
+WorkflowManager(tasks, jobs=3).run(keep_going=True)
+print(len({{task["x"].pointer for task in tasks}}))
+""",
+    )
+    at_start = "import os, sys\nif sys.argv[0] == '-c':\n    open('started', 'a').write('.')\n    "
+    project.write("usercustomize.py", "")
+    project.write("sitecustomize.py", at_start + "os.path.getsize('started') == 1 or os._exit(3)\n")
+    run = project.run("pipeline.py", check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "1\n"
+    (project.path / "started").unlink()
+    project.write("sitecustomize.py", at_start + "os._exit(3)\n")
+    project.write("pipeline.py", project.read("pipeline.py").replace("os.getpid()", "-os.getpid()"))
+    run = project.run("pipeline.py", check=False)
+    assert project.came_out("failed") == {f"t{n}" for n in range(4)}
+    assert "its worker process exited with status 3" in run.stderr
+
+
+def test_much_to_say_on_both_sides(project):
+    """A job of megabytes, an answer of megabytes, and thousands of short ones sent ahead beside them."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def text(n):
+    return {{"text": "x" * 3000}}
+
+def talk(texts):
+    print("y" * (4 << 20))
+    return {{"size": sum(map(len, texts)), "big": "z" * (4 << 20)}}
+
+texts = [FunctionTask(f"text{{n}}", text, {{"n": MemoryDatum(pointer=n)}}, {{"text": None}}) for n in range(3000)]
+joins = [
+    FunctionTask(
+        f"join{{n}}", talk, {{"texts": DatumList(MemoryDatum, [it["text"] for it in texts])}},
+        {{"size": None, "big": None}}, version=str(n),
+    )
+    for n in range(4)
+]
+WorkflowManager(joins, jobs=2).run()
+print([(it["size"].pointer, len(it["big"].pointer)) for it in joins])
+""",
+    )
+    assert project.run("pipeline.py").stdout == f"{[(9_000_000, 4 << 20)] * 4}\n"
+
+
+def test_a_workers_own_surroundings(project):
+    """It has the manager's import path, arguments and folder, no standard input, and none of its other files."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def look():
+    import multiprocessing
+    kinds = [os.path.realpath(f"/proc/self/fd/{{n}}") for n in os.listdir("/proc/self/fd")]
+    return {{
+        "argv": sys.argv, "path": "/of/mine" in sys.path, "folder": os.getcwd(), "input": sys.stdin.read(),
+        "open": [kind for kind in kinds if kind.endswith("open.txt")], "group": os.getpgrp() == os.getpid(),
+        "key": bytes(multiprocessing.current_process().authkey),
+    }}
+
+import multiprocessing
+sys.path.append("/of/mine")
+sys.argv.append("more")
+file = open("open.txt", "w")
+os.set_inheritable(file.fileno(), True)
+names = ("argv", "path", "folder", "input", "open", "group", "key")
+task = FunctionTask("look", look, outputs=dict.fromkeys(names), cache=False)
+WorkflowManager(task, undeclared="ignore").run()
+found = {{name: task[name].pointer for name in names}}
+assert found.pop("key") == bytes(multiprocessing.current_process().authkey)
+print(found)
+""",
+    )
+    expected = {"argv": ["pipeline.py", "more"], "path": True, "folder": str(project.path), "input": "", "open": []}
+    for _ in range(2):  # the first starts its workers before it knows what is to be done
+        assert project.run("pipeline.py").stdout == f"{ {**expected, 'group': True} }\n"
+
+
+def test_what_is_refused_leaves_no_worker(project):
+    """Workers of a first run are started before it is checked."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def write(o):
+    open(o, "w")
+
+tasks = [FunctionTask(name, write, {{}}, {{"o": "same.txt"}}) for name in "ab"]
+try:
+    WorkflowManager(tasks).run()
+except Exception as error:
+    print(type(error).__name__)
+print(open(f"/proc/self/task/{{os.getpid()}}/children").read())
+""",
+    )
+    assert project.run("pipeline.py").stdout == "RefusedError\n\n"
+    assert not project.exists(".dagger")
+
+
+def test_no_logs_are_left_of_what_printed_nothing(project):
+    """Nor of workers that were killed with their manager, once there is a next run."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def quiet(x):
+    if x == 1:
+        print("a word")
+    if x == 2 and not os.path.exists("go"):
+        print("begun")
+        note("begun")
+        time.sleep(60)
+    return {{"x": x}}
+
+tasks = [FunctionTask(f"t{{n}}", quiet, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(3)]
+WorkflowManager(tasks, jobs=1, undeclared="ignore").run()
+""",
+    )
+    logs = project.path / ".dagger" / "v1" / "logs"
+    process = project.start("pipeline.py")
+    until = time.monotonic() + 30
+    while not project.exists("begun"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    while Path(f"/proc/{project.read('begun').strip()}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert sorted(log.read_text() for log in logs.iterdir()) == ["a word\n", "begun\n"]
+    (logs / "worker-99999999.log").touch()
+    project.write("go", "")
+    project.run("pipeline.py")
+    assert [log.read_text() for log in logs.iterdir()] == ["a word\n"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_workers_are_started(project, number):
+    """However early it comes, none of them is left."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def work():
+    return {{"x": os.getpid()}}
+
+start = os.posix_spawn
+
+def spawn(*arguments, **options):
+    pid = start(*arguments, **options)
+    note("workers")
+    os.kill(os.getpid(), {int(number)})
+    return pid
+
+os.posix_spawn = spawn
+WorkflowManager([FunctionTask(f"t{{n}}", work, outputs={{"x": None}}) for n in range(3)], jobs=3).run()
+""",
+    )
+    run = project.run("pipeline.py", check=False, timeout=30)
+    assert run.returncode in (143, -number), run.stderr
+    until = time.monotonic() + 10
+    for pid in project.read("workers").split():
+        while os.path.exists(f"/proc/{pid}"):
+            assert time.monotonic() < until
+            time.sleep(0.02)
