@@ -194,7 +194,7 @@ class WorkflowManager(AbstractManager):
         if unchanged:
             report = self._nothing_to_do(*unchanged, clock)
         else:
-            with self._early_workers([] if dry else slots, jobs) as early:
+            with self._early_workers([] if dry else slots, lookup, jobs) as early:
                 with _no_collection():
                     engine = self._prepare(slots, lookup, recall.good, jobs, keep_going, dry, force, early)
                 report = self._execute(engine, recall)
@@ -212,9 +212,9 @@ class WorkflowManager(AbstractManager):
         return slots
 
     @contextmanager
-    def _early_workers(self, slots: Sequence[Slot], jobs: int | None) -> Iterator[list[Spawned]]:
-        """Let workers come up while a run is prepared of which nothing can be known yet; yield them."""
-        if not self.cache.is_new or self._executor or self._executor_kwargs or not slots:
+    def _early_workers(self, slots: Sequence[Slot], lookup: Lookup, jobs: int | None) -> Iterator[list[Spawned]]:
+        """Let workers come up while a run is prepared for which there is work for sure; yield them."""
+        if self._executor or self._executor_kwargs or not self._has_new_work(slots, lookup):
             yield []
             return
         from dagger.core.cores import cores
@@ -222,13 +222,24 @@ class WorkflowManager(AbstractManager):
 
         early: list[Spawned] = []
         try:
-            if any(runs_in_worker(slot.task) for slot in slots):
-                most = most_at_once(slots, lambda slot: runs_in_worker(slot.task))
-                with suppress(DaggerError, OSError):  # whoever has a task for them will meet it again
-                    early += (spawn() for _ in range(min(jobs or cores(), most)))
+            most = most_at_once(slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
+            with suppress(DaggerError, OSError):  # whoever has a task for them will meet it again
+                early += (spawn() for _ in range(min(jobs or cores(), most)))
             yield early
         finally:
             dismiss(early)
+
+    def _has_new_work(self, slots: Sequence[Slot], lookup: Lookup) -> bool:
+        """Tell whether a function must run for sure, by the first task that is not as it was: it waits for no other."""
+        first = next((slot.task for slot in slots if slot.known is None), None)
+        if self.cache.is_new:
+            return any(runs_in_worker(slot.task) for slot in slots)
+        if first is None or not runs_in_worker(first) or first._dependencies:
+            return False
+        try:
+            return not self.cache.records(lookup.walker.walk(first).key)
+        except Exception:  # whatever is wrong with it, its look-up tells
+            return False
 
     def _prepare(
         self,

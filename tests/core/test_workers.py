@@ -39,7 +39,8 @@ def dies():
 
 def after(x):
     note("after")
-    open("dead", "w")
+    if len(open("after").read().split()) == 5:
+        open("dead", "w")
     return {{"x": x}}
 
 tasks = [FunctionTask("neighbour", neighbour, outputs={{"x": None}}), FunctionTask("dies", dies, outputs={{"x": None}})]
