@@ -34,6 +34,7 @@ from dagger.errors import DaggerError
 _AHEAD = 1 << 15
 """Bytes that may be sent to a worker that does not listen yet: they wait in the socket, and nobody waits for them."""
 _AT_ONCE = 1 << 16
+_MOST_FALSE_STARTS = 3
 _LONGEST_END = 1.0
 """Seconds between a process's last descriptor and its end."""
 _LOOK = 0.2  # seconds; where the system does not tell of a process's end by itself
@@ -124,6 +125,7 @@ class WorkerPool:
         self._wake, self._woken = socket.socketpair()
         self._poll.register(self._woken, select.POLLIN)
         self._thread = threading.Thread(target=self._hear, name="dagger-workers", daemon=True)
+        self._false_starts = 0
         self._is_ending = False
 
     def begin(self) -> None:
@@ -133,13 +135,13 @@ class WorkerPool:
             DaggerError: None can be started.
         """
         with self._lock:
-            while len(self._workers) < self._most and not self._is_ending:
+            while len(self._workers) < self._most and not self._is_ending and self._may_start():
                 try:
                     self._start()
                 except OSError as error:
                     if not self._workers:
                         raise DaggerError(f"no worker process can be started: {error}") from error
-                    self._most = len(self._workers)
+                    self._false_starts = _MOST_FALSE_STARTS
             if not self._thread.is_alive():
                 self._thread.start()
 
@@ -178,6 +180,10 @@ class WorkerPool:
         for worker in workers:
             self._jobs_of(worker)
             worker.close()
+
+    def _may_start(self) -> bool:
+        """Whether to try another: where some have not come up, there may be room for those alone that have."""
+        return not self._workers or self._false_starts < _MOST_FALSE_STARTS
 
     def _start(self) -> None:
         pid, connection = self._early.pop() if self._early else spawn()
@@ -237,7 +243,8 @@ class WorkerPool:
         for said in worker.receive(to_end=to_end):
             if worker.is_up:
                 yield worker.rounds.popleft().heard, said
-            worker.is_up = True
+            else:
+                worker.is_up, self._false_starts = True, 0
         if worker.cut < math.inf:
             self._forget(worker.connection.fileno())
 
@@ -264,9 +271,8 @@ class WorkerPool:
         worker.close()
         lost = worker.rounds
         if not worker.is_up:
-            if any(it.is_up for it in self._workers):
-                self._most = len(self._workers)  # there is room for no more, by whatever measure
-            else:
+            self._false_starts += 1
+            if not self._workers:
                 lost = self._waiting
         if lost:
             round_ = lost.popleft()
