@@ -158,7 +158,9 @@ class Engine:
             try:
                 self._settle_known()
                 self._to_look.extend(slot for slot in self.slots if slot.known is None and not slot.waits)
-                if self._knows_nothing:
+                if self.options.early:
+                    self._workers.begin()
+                elif self._knows_nothing:
                     self._begin_workers(self._to_look)
                 self._loop()
                 hold_signals()  # from here on: there must be no moment in which one keeps the workers from being ended
