@@ -7,7 +7,6 @@ must run is `Lookup`'s to say, in what order `ReadyTasks`', how `Launcher`'s; wh
 from __future__ import annotations
 
 import gc
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome, WorkerLost
 from dagger.core.launching import Launcher, Work
 from dagger.core.lookup import Lookup
+from dagger.core.mailbox import Mailbox
 from dagger.core.manifest import type_name
 from dagger.core.pace import Pace
 from dagger.core.pool import Done, Shells, Workers
@@ -136,7 +136,7 @@ class Engine:
         self._pace = Pace()
         self._ready = ReadyTasks(options.jobs, options.supply, self._launcher.way, self._pace.company)
         self._later: list[tuple[float, int, Slot]] = []
-        self._ended: queue.SimpleQueue[tuple[Slot, Outcome | BaseException | None]] = queue.SimpleQueue()
+        self._ended: Mailbox[tuple[Slot, Outcome | BaseException | None]] = Mailbox()
         self._log_room = _LOG_ROOM
         self._noted: set[str] = set()
         self._stopping = False
@@ -205,13 +205,9 @@ class Engine:
         dues = [now + _LOOK_FOR_SIGNALS, *(when for when, _, _ in self._later[:1])]
         if self._holder.due is not None:
             dues.append(self._holder.due)
-        patience = 0.0 if self._to_look else max(0.0, min(dues) - now)
-        try:
-            self._end(*self._ended.get(timeout=patience))
-            while True:
-                self._end(*self._ended.get_nowait())
-        except queue.Empty:
-            pass
+        self._ended.wait(0.0 if self._to_look else max(0.0, min(dues) - now))
+        while (ended := self._ended.take()) is not None:
+            self._end(*ended)
         while self._later and self._later[0][0] <= time.monotonic():
             self._to_look.append(heappop(self._later)[2])
         if self._holder.due is not None and self._holder.due <= time.monotonic():
@@ -468,7 +464,10 @@ class Engine:
         """A worker died: find whose fault it was, requeue the others that went along without a charge."""
         victims = {slot: lost}
         while self._are_others_lost(victims, lost):
-            other, result = self._ended.get()
+            self._ended.wait()
+            if (ended := self._ended.take()) is None:
+                continue
+            other, result = ended
             if isinstance(result, WorkerLost):
                 victims[other] = result
             else:
