@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,13 @@ from dagger.core.process_groups import (
     GRACE,
     SIGKILL,
     become_subreaper,
+    children,
     continue_without_parent,
     end_descendants,
     has_children,
-    is_running,
+    is_child,
+    is_tracker,
+    kill_group,
     send_group,
 )
 
@@ -44,7 +47,7 @@ _TIME_TO_END = GRACE + 1.0
 _TIME_TO_HEAR = _LOOK_AT_PARENT + 0.5
 _PAUSE = 0.01
 _NUMBER = 8
-_LONGEST_NOTE = 8192
+LONGEST_NOTE = 8192
 
 _prepared = False
 _part: FileLock | None = None
@@ -86,16 +89,6 @@ class ManagerLife:
                 time.sleep(_PAUSE)
         except OSError:
             return None
-
-    def jobs_of(self, worker: int) -> frozenset[str] | None:
-        """Return the log of the job that a worker was at last, which is gone now; None where that cannot be told."""
-        try:
-            job = _note_in(os.path.join(self._folder, str(worker)))
-        except FileNotFoundError:
-            job = ""
-        except OSError:
-            return None
-        return frozenset(filter(None, [job])) if os.path.isdir(self._folder) else None
 
     def close(self) -> None:
         """Let go of the workers: those that are still there end what they run, and then themselves."""
@@ -141,6 +134,9 @@ class ManagerLife:
             number = connection.recv(_NUMBER, socket.MSG_WAITALL)
         except OSError:
             return None
+        if len(number) < _NUMBER:  # it was killed just then
+            connection.close()
+            return None
         self._workers[connection] = int.from_bytes(number, "big")
         return connection
 
@@ -154,16 +150,6 @@ class ManagerLife:
         """A worker is gone: what its task started and it had no time to end must go too."""
         connection.close()
         _end_group_of(self._workers.pop(connection))
-
-
-def is_child(pid: int) -> bool:
-    """Tell whether a child of this process still runs, and leave it to others to take its exit code."""
-    if not hasattr(os, "waitid"):
-        return is_running(pid)
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
 
 
 def _remove_folder(folder: str) -> None:
@@ -189,13 +175,36 @@ def _private_folder() -> str:
 
 
 def prepare_worker(path: str, presence: str | None = None) -> None:
-    """Set this process up as a worker; it ends when the manager does.
+    """Set this process up as a worker of loky's; it ends when the manager does.
 
     Args:
         path: The manager's `ManagerLife.path`.
         presence: The run's `Presence.path`, which this process is part of until its end.
     """
     global _prepared, _notes
+    _set_apart()
+    watch_manager(path, None if presence is None else _join(presence))
+    _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
+    _prepared = True
+    from dagger.core import rounds  # noqa: F401  (loaded while the manager still plans, not with the first job)
+
+
+def prepare_own_worker(connection: int, notes: mmap.mmap, presence: str) -> None:
+    """Set this process up as a worker of dagger's own; it ends when the manager does.
+
+    Args:
+        connection: The descriptor of its socket to the manager, who keeps the other end for as long as it is there.
+        notes: What `note` writes to.
+        presence: The run's `Presence.path`, which this process is part of until its end.
+    """
+    global _prepared, _notes
+    _set_apart()
+    _start_watch(_hang_up_of(connection), _join(presence))
+    _notes = notes
+    _prepared = True
+
+
+def _set_apart() -> None:
     with suppress(OSError):  # it may lead a session already
         os.setpgid(0, 0)
     # A handler, not SIG_IGN: that would be inherited by what tasks start.
@@ -205,17 +214,13 @@ def prepare_worker(path: str, presence: str | None = None) -> None:
     _close_input()
     become_subreaper()
     continue_without_parent()
-    watch_manager(path, None if presence is None else _join(presence))
-    _notes = _open_notes(os.path.join(os.path.dirname(path), str(os.getpid())))
-    _prepared = True
-    from dagger.core import rounds  # noqa: F401  (loaded while the manager still plans, not with the first job)
 
 
 def _open_notes(path: str) -> mmap.mmap:
     """Make a file that a note costs no call to; and no task can close it, or open its own under its descriptor."""
     with open(path, "x+b") as file:
-        file.truncate(_LONGEST_NOTE)
-        return mmap.mmap(file.fileno(), _LONGEST_NOTE)
+        file.truncate(LONGEST_NOTE)
+        return mmap.mmap(file.fileno(), LONGEST_NOTE)
 
 
 def _join(presence: str) -> int | None:
@@ -247,7 +252,6 @@ def watch_manager(path: str, part: int | None = None) -> None:
         path: The manager's `ManagerLife.path`.
         part: The descriptor by which this process is part of the run.
     """
-    parent = os.getppid()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(path)
@@ -255,32 +259,58 @@ def watch_manager(path: str, part: int | None = None) -> None:
     except OSError:
         os._exit(1)  # it went before this worker was up
     connection.settimeout(_LOOK_AT_PARENT)
-    folder = os.path.dirname(path)
-    threading.Thread(target=_watch, args=(connection, parent, part, folder), name="dagger-watch", daemon=True).start()
 
-
-def _watch(connection: socket.socket, parent: int, part: int | None, folder: str) -> None:
-    while os.getppid() == parent:
+    def is_gone() -> bool:
         try:
-            if not connection.recv(1):
-                break
+            return not connection.recv(1)
         except TimeoutError:
-            continue
+            return False
         except OSError:  # a task has closed the connection; whose child this is still tells
             time.sleep(_LOOK_AT_PARENT)
+            return False
+
+    _start_watch(is_gone, part, os.path.dirname(path))
+
+
+def _hang_up_of(descriptor: int) -> Callable[[], bool]:
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, 0)
+
+    def is_gone() -> bool:
+        for _, event in poll.poll(_LOOK_AT_PARENT * 1000):
+            if not event & select.POLLNVAL:
+                return True
+            time.sleep(_LOOK_AT_PARENT)  # a task has closed the connection; whose child this is still tells
+        return False
+
+    return is_gone
+
+
+def _start_watch(is_gone: Callable[[], bool], part: int | None, folder: str = "") -> None:
+    arguments = (is_gone, os.getppid(), part, folder)
+    threading.Thread(target=_watch, args=arguments, name="dagger-watch", daemon=True).start()
+
+
+def _watch(is_gone: Callable[[], bool], parent: int, part: int | None, folder: str) -> None:
+    while os.getppid() == parent and not is_gone():
+        pass
     # Nobody will take a result any more, and who is asked to end deserves no more time than a task that timed out.
     with suppress(Exception):
-        end_descendants(os.getpid(), GRACE)
+        end_descendants(os.getpid(), GRACE, keep=helpers())
     with suppress(Exception):
         if _notes is not None:
-            leave_log(_noted(_notes[:]), os.getpid(), is_running=True)
+            leave_log(noted(_notes[:]), os.getpid(), is_running=True)
     with suppress(Exception):
         from dagger.cache.presence import leave
 
         leave(part)
-    if os.getppid() != parent:  # else the manager is there, and its folder too: a task has closed the socket
+    if folder and os.getppid() != parent:  # else the manager is there, and its folder too: a task has closed the socket
         _remove_folder(folder)
-    os.killpg(0, SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
+    if os.getpgrp() == os.getpid():
+        kill_group(os.getpid())
+    os._exit(1)
 
 
 def end_leftovers() -> list[int]:
@@ -294,7 +324,7 @@ def end_leftovers() -> list[int]:
     """
     if not _prepared or not has_children():
         return []
-    ended = end_descendants(os.getpid(), GRACE, keep=_helpers())
+    ended = end_descendants(os.getpid(), GRACE, keep=helpers())
     _forget_fork_server(ended)
     return ended
 
@@ -311,11 +341,12 @@ def _forget_fork_server(ended: list[int]) -> None:
         server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
-def _helpers() -> list[int]:
-    """The process that `multiprocessing` tracks its resources with: it runs no code of the user's, and stays."""
-    module: Any = sys.modules.get("multiprocessing.resource_tracker")
+def helpers() -> list[int]:
+    """The processes that libraries track their resources with: they run no code of the user's, and stay."""
+    found = [pid for pid in children(os.getpid()) if is_tracker(pid)]
+    module: Any = sys.modules.get("multiprocessing.resource_tracker")  # where it cannot be told from outside
     pid = None if module is None else module._resource_tracker._pid
-    return [] if pid is None else [pid]
+    return found if pid is None else [*found, pid]
 
 
 @contextmanager
@@ -344,13 +375,14 @@ def _end_fork(error: BaseException | None) -> None:
     os._exit(status & 0xFF)
 
 
-def _noted(notes: bytes) -> str:
+def noted(notes: bytes) -> str:
+    """Return what `note` has written."""
     return os.fsdecode(notes.partition(b"\0")[0])
 
 
 def _note_in(path: str) -> str:
     with open(path, "rb") as file:
-        return _noted(file.read())
+        return noted(file.read())
 
 
 def note(log: str) -> None:
@@ -360,5 +392,5 @@ def note(log: str) -> None:
         log: The job's log.
     """
     name = os.fsencode(log) + b"\0"
-    if _notes is not None and len(name) <= _LONGEST_NOTE:
+    if _notes is not None and len(name) <= LONGEST_NOTE:
         _notes[: len(name)] = name

@@ -102,6 +102,9 @@ class WorkerLost(DaggerError):  # noqa: N818  (an event that the engine hears of
         self.hearers = hearers
 
 
+CUT_OFF = "cut off"
+"""The message of a worker's loss that was ended since it could not be heard any more."""
+
 Heard = Callable[["bytes | list[Outcome | None] | BaseException"], None]
 """Called with what became of jobs that were sent together, packed or not, or with what kept them from being run."""
 

@@ -31,7 +31,7 @@ from dagger.core.capture import remove_shared_logs
 from dagger.core.cores import cores
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue, unseen_file
 from dagger.core.graph import Slot
-from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, WorkerLost, failure_of, read_tail, with_room
+from dagger.core.jobs import CUT_OFF, LONGEST_ROUND, Job, Outcome, Packed, WorkerLost, failure_of, read_tail, with_room
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
@@ -408,6 +408,8 @@ class Launcher:
         status = re.search(r"EXIT\((-?\d+)\)", str(lost))
         if was_reached(read_tail(log)):
             told = f"ran longer than its time limit of {task.timeout:g} s"
+        elif str(lost) == CUT_OFF:
+            told = "its worker process was ended: the task had closed, or used, what connects that to the manager"
         elif signals:
             told = f"its worker process was ended by {signals}, at a peak memory of {_memory(lost.peak)}"
         elif status:

@@ -28,19 +28,18 @@ class LokyPool:
         most: Workers at once.
         options: Further arguments of loky's executor.
         presence: `Presence.path`.
-        life: The workers' manager.
     """
 
-    def __init__(self, most: int, options: Mapping[str, Any], presence: str, life: ManagerLife) -> None:
+    def __init__(self, most: int, options: Mapping[str, Any], presence: str) -> None:
         from loky.process_executor import ProcessPoolExecutor
 
         _start_trackers()
-        self._life = life
+        self._life = ManagerLife()
         self._dying = threading.Lock()
         self._is_broken = False
         self._dead: frozenset[str] | None = None
         options = {"max_workers": most, "timeout": None, **options}
-        given = (life.path, presence)
+        given = (self._life.path, presence)
         self._executor: Any = ProcessPoolExecutor(initializer=prepare_worker, initargs=given, **options)
 
     def begin(self) -> None:
@@ -77,6 +76,7 @@ class LokyPool:
         for pid, process in processes.items():
             kill_tree(pid)
             process.join()
+        self._life.close()
 
     def _lost(self, error: Exception) -> WorkerLost:
         """Say what the workers were at that died by themselves; loky ends the others once it has told of this."""

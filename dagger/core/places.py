@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+
+import_path = list(sys.path)
+"""By which dagger was found: a program may put folders of its own before it later, with modules of any name."""
 
 
 class Places:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
     from dagger.cache.presence import Presence
-    from dagger.core.isolation import ManagerLife
     from dagger.core.loky_pool import LokyPool
     from dagger.core.scripts import ScriptRunner
     from dagger.core.spawning import Spawned
@@ -60,7 +59,6 @@ class Workers:
         self._given = executor
         self._options = options
         self._pool: WorkerPool | LokyPool | None = None
-        self._life: ManagerLife | None = None
         self._here: bool | None = None if executor is not None else False
         self._futures: set[Future[Any]] = set()
 
@@ -144,18 +142,15 @@ class Workers:
 
     def _started(self) -> WorkerPool | LokyPool:
         if self._pool is None:
-            from dagger.core.isolation import ManagerLife
-
-            self._life = ManagerLife()
             most = min(self.jobs or cores(), self._wanted())
             if self._options:
                 from dagger.core.loky_pool import LokyPool
 
-                self._pool = LokyPool(most, self._options, self._presence.path, self._life)
+                self._pool = LokyPool(most, self._options, self._presence.path)
             else:
                 from dagger.core.worker_pool import WorkerPool
 
-                self._pool = WorkerPool(most, self._presence.path, self._life, self._early)
+                self._pool = WorkerPool(most, self._presence.path, self._early)
         return self._pool
 
     def renew(self) -> None:
@@ -166,11 +161,8 @@ class Workers:
     def end(self) -> None:
         """End the workers and whatever they run."""
         pool, self._pool = self._pool, None
-        life, self._life = self._life, None
         if pool is not None:
             pool.end()
-        if life is not None:
-            life.close()
 
 
 @contextmanager
@@ -208,7 +200,10 @@ def _result(future: Future[Any]) -> Any:
 
 
 def _tell(hearers: Sequence[Done], said: bytes | list[Outcome | None] | BaseException) -> None:
-    result = pickle.loads(said) if isinstance(said, bytes) else said
+    try:
+        result = pickle.loads(said) if isinstance(said, bytes) else said
+    except Exception as error:
+        result = TaskError(f"what came of the task cannot be read: {type(error).__name__}: {error}")
     for index, done in enumerate(hearers):
         done(result if isinstance(result, BaseException) else result[index])
 

@@ -164,22 +164,63 @@ def end_descendants(pid: int, grace: float = GRACE, *, keep: Collection[int] = (
     return _end(left, send, grace)
 
 
+def is_tracker(pid: int) -> bool:
+    """Tells whether a process removes semaphores and shared memory, once all that used them are gone.
+
+    It is `multiprocessing`'s or loky's, runs no code of the user's, and ends by itself when it has done so.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"resource_tracker import main" in file.read()
+    except OSError:
+        return False
+
+
 def stop_tree(pid: int) -> list[int]:
-    """Keeps a process, and all that it started, from doing anything more, such as to start others.
+    """Keeps a process, and all that it started but trackers, from doing anything more, such as to start others.
 
     Returns:
         Their ids.
     """
-    found = [pid, *descendants(pid)]
+    found = [pid, *(each for each in descendants(pid) if not is_tracker(each))]
     send(found, SIGSTOP)
     return found
 
 
 def kill_tree(pid: int) -> None:
-    """Makes a process end at once, with all that it started and its group, if it leads one; it is left to be reaped."""
-    send([*stop_tree(pid), *descendants(pid)], SIGKILL)
-    if pid != os.getpgrp():
+    """Makes a process end at once, with all that it started but trackers, and its group, if it leads one.
+
+    It is left to be reaped.
+    """
+    has_trackers = any(map(is_tracker, descendants(pid)))
+    send([*stop_tree(pid), *stop_tree(pid)], SIGKILL)
+    if pid == os.getpgrp():
+        return
+    if has_trackers:
+        kill_group(pid)
+    else:
         send_group(pid, SIGKILL)
+
+
+def kill_group(group: int) -> None:
+    """Makes a group end at once, but for trackers; this process last, if it is of the group."""
+    try:
+        everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        everybody = []
+    members = [pid for pid in everybody if _group_of(pid) == group]
+    if not any(map(is_tracker, members)):
+        send_group(group, SIGKILL)
+        return
+    members.sort(key=lambda pid: pid == os.getpid())
+    send((pid for pid in members if not is_tracker(pid)), SIGKILL)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return -1
 
 
 def end_group(group: int, grace: float = GRACE) -> None:
@@ -259,6 +300,16 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return not _is_zombie(pid)
+
+
+def is_child(pid: int) -> bool:
+    """Tells whether a child of this process still runs, and leaves it to others to take its exit code."""
+    if not hasattr(os, "waitid"):
+        return is_running(pid)
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _parents() -> dict[int, list[int]]:

@@ -1,7 +1,7 @@
 """Starting a worker's process, before anything else of a run is there: what it does first is what all wait for.
 
 `PROGRAM` is what a Python is started with. Its standard input is then a socket to the manager, on which comes first the
-manager's import path, so that the same dagger is found. All else that goes between the two is framed by its size::
+import path by which the manager found dagger. All else that goes between the two is framed by its size::
 
     manager --- Setup, round, round -> | <- ready (nothing), outcomes, outcomes --- worker
 """
@@ -10,55 +10,60 @@ from __future__ import annotations
 
 import marshal
 import os
+import signal
 import socket
 import struct
 import sys
 from contextlib import suppress
 from typing import NamedTuple
 
+from dagger.core.places import import_path
 from dagger.core.process_groups import kill_tree
 from dagger.errors import DaggerError
 
 PROGRAM = """
-import marshal, sys
-sys.path = marshal.load(open(0, "rb", 0, closefd=False))
+import marshal, os, sys
+def read(size):
+    data = b""
+    while len(data) < size:
+        data += os.read(0, size - len(data)) or sys.exit(1)
+    return data
+sys.path = marshal.loads(read(int.from_bytes(read(8), sys.byteorder)))
 from dagger.core.worker import main
 main()
 """
-
 
 SIZE = struct.Struct("=Q")
 """Comes before all that is sent: how many bytes it has."""
 
 
 class Setup(NamedTuple):
-    """What a worker is told of its manager.
+    """What a worker is told of its manager; the file of notes comes with it, as a descriptor.
 
     Attributes:
+        path: Its import path.
         argv: Its ``sys.argv``.
         folder: Its working directory.
         authkey: What lets processes of `multiprocessing` know each other, None where that was not used.
-        life: `ManagerLife.path`.
         presence: `Presence.path`.
+        place: Where in the file the worker's own notes begin.
     """
 
+    path: list[str]
     argv: list[str]
     folder: str
     authkey: bytes | None
-    life: str
     presence: str
+    place: int
 
 
-def setup(life: str, presence: str) -> Setup:
-    """Return what a worker is told of this process.
-
-    Args:
-        life: `ManagerLife.path`.
-        presence: `Presence.path`.
-    """
+def setup(presence: str, place: int) -> Setup:
+    """Return what a worker is told of this process."""
+    folder = os.getcwd()
     process = sys.modules.get("multiprocessing.process")
     authkey = None if process is None else bytes(process.current_process().authkey)
-    return Setup(list(sys.argv), os.getcwd(), authkey, life, presence)
+    argv = [str(argument) for argument in getattr(sys, "argv", ())]
+    return Setup(_plain_path(sys.path, folder), argv, folder, authkey, presence, place)
 
 
 def framed(data: bytes) -> bytes:
@@ -82,16 +87,29 @@ def spawn() -> Spawned:
     """
     if not sys.executable:
         raise DaggerError("functions need a Python to run their workers, but sys.executable is empty")
-    folder = os.getcwd()
-    path = [os.fspath(place) or folder for place in sys.path if isinstance(place, (str, os.PathLike))]
+    path = marshal.dumps(_plain_path(import_path, os.getcwd()))
     ours, theirs = socket.socketpair()
     with theirs:
-        ours.sendall(marshal.dumps(path))
+        for each in (ours, theirs):
+            each.setblocking(True)  # whatever the program has set as its sockets' time-out
         command = [sys.executable, "-c", PROGRAM]
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
-        # A group of its own, so that what the terminal sends is for the manager to hear, and to decide on.
-        pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions, setpgroup=0, setsigmask=())
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            os.environ,
+            file_actions=actions,
+            setpgroup=0,  # what the terminal sends is for the manager to hear, and to decide on
+            setsigmask=(),
+            setsigdef=(signal.SIGCHLD,),
+        )
+    with suppress(OSError):  # it is gone already, which will be heard of
+        ours.sendall(framed(path))
     return Spawned(pid, ours)
+
+
+def _plain_path(path: list[str], folder: str) -> list[str]:
+    return [str(place) or folder for place in path if isinstance(place, (str, os.PathLike))]
 
 
 def dismiss(workers: list[Spawned]) -> None:

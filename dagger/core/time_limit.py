@@ -43,6 +43,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
         force.cancel()
+        force.join()  # else it counts as a thread that the task has left
 
 
 def was_reached(log: str) -> bool:
@@ -51,8 +52,9 @@ def was_reached(log: str) -> bool:
 
 
 def _end_by_force() -> None:
+    from dagger.core.isolation import helpers
     from dagger.core.process_groups import end_descendants
 
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{_MARK}\n".encode())
-    end_descendants(os.getpid(), grace=0.5)
+    end_descendants(os.getpid(), grace=0.5, keep=helpers())
     os.kill(os.getpid(), signal.SIGKILL)

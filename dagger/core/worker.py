@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import pickle
 import socket
@@ -13,24 +15,26 @@ import threading
 from contextlib import suppress
 
 from dagger.core.capture import shared_log
-from dagger.core.isolation import prepare_worker
+from dagger.core.isolation import LONGEST_NOTE, prepare_own_worker
 from dagger.core.rounds import Round
 from dagger.core.spawning import SIZE, Setup, framed
 from dagger.errors import DaggerError
 
 _MOST = 1024
 """Descriptors that are closed where it cannot be told which are open."""
+_OUT_OF_THE_WAY = 100
+"""The least descriptor of the connection: tasks open and close those with small numbers."""
 
 
 def main() -> None:
     """Serve the socket that is the standard input."""
     _close_inherited()
-    connection = socket.socket(fileno=os.dup(0))
+    connection = _connection()
     try:
-        given = _receive(connection)
+        given, notes = _receive_setup(connection)
     except EOFError:
         os._exit(1)  # it is not needed after all
-    _set_up(pickle.loads(given))
+    _set_up(given, connection, notes)
     try:
         # One for all: between the rounds there is nothing here that any of them could find.
         with Round(shared_log(os.getpid())) as here:
@@ -43,14 +47,40 @@ def main() -> None:
         os._exit(1)  # a task has closed the connection
 
 
-def _set_up(given: Setup) -> None:
+def _connection() -> socket.socket:
+    """Take the socket out of the way, and have standard streams whatever the manager has."""
+    try:
+        descriptor = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
+    except OSError:  # so many are not allowed
+        descriptor = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+    for number in (1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the least number that is free
+            os.set_inheritable(number, True)
+    return socket.socket(fileno=descriptor)
+
+
+def _receive_setup(connection: socket.socket) -> tuple[Setup, mmap.mmap]:
+    size, descriptors, _, _ = socket.recv_fds(connection, SIZE.size, 1)
+    if not size:
+        raise EOFError
+    given: Setup = pickle.loads(_read(connection, SIZE.unpack(size)[0]))
+    notes = mmap.mmap(descriptors[0], LONGEST_NOTE, offset=given.place)
+    os.close(descriptors[0])
+    return given, notes
+
+
+def _set_up(given: Setup, connection: socket.socket, notes: mmap.mmap) -> None:
+    sys.path[:] = given.path
     sys.argv = given.argv
     os.chdir(given.folder)
     if given.authkey is not None:
         from multiprocessing import current_process
 
         current_process().authkey = given.authkey
-    prepare_worker(given.life, given.presence)
+    prepare_own_worker(connection.fileno(), notes, given.presence)
 
 
 def _answer(here: Round, packed: bytearray) -> bytes:

@@ -11,8 +11,10 @@ it need not wait for this process: so little is lost if another is free sooner.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -25,19 +27,18 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dagger.core.capture import leave_log
-from dagger.core.isolation import ManagerLife, is_child
-from dagger.core.jobs import Heard, WorkerLost
-from dagger.core.process_groups import SIGKILL, kill_tree, send_group, stop_tree
+from dagger.core.isolation import LONGEST_NOTE, noted
+from dagger.core.jobs import CUT_OFF, Heard, WorkerLost
+from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, stop_tree
 from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
 from dagger.errors import DaggerError
 
-_AHEAD = 1 << 15
-"""Bytes that may be sent to a worker that does not listen yet: they wait in the socket, and nobody waits for them."""
 _AT_ONCE = 1 << 16
+_LONGEST = 1 << 40
 _MOST_FALSE_STARTS = 3
-_LONGEST_END = 1.0
-"""Seconds between a process's last descriptor and its end."""
 _LOOK = 0.2  # seconds; where the system does not tell of a process's end by itself
+_OTHER_FILES = 64
+"""Descriptors that are left to all else in this process."""
 
 
 class _Round(NamedTuple):
@@ -52,20 +53,41 @@ _Told = tuple[Heard, "bytes | Exception"]
 class _Worker:
     """A process, and what it was sent and has not answered.
 
+    Args:
+        spawned: It.
+        number: Its number among all of the pool.
+
     Attributes:
         end: A descriptor that can be read once the process is gone, -1 where the system has none.
         is_up: Whether it listens.
-        cut: When the connection came to its end, by the monotonic clock.
+        cut: When the connection came to its end, by the monotonic clock; long ago where it says what no worker says.
+        is_cut_off: Whether it is ended for that.
     """
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
-        self.pid = pid
-        self.connection = connection
-        self.end = _end_of(pid)
+    def __init__(self, spawned: Spawned, number: int) -> None:
+        self.pid, self.connection = spawned
+        self.connection.setblocking(False)
+        self.number = number
+        self.end = _end_of(self.pid)
         self.rounds: deque[_Round] = deque()
         self.is_up = False
         self.cut = math.inf
+        self.is_cut_off = False
         self._received = bytearray()
+        self._unsent = bytearray()
+
+    def send(self, data: bytes) -> bool:
+        """Send what can be, and return whether that is all: nobody waits for a worker that does not listen."""
+        self._unsent += data
+        while self._unsent:
+            try:
+                sent = self.connection.send(self._unsent)
+            except BlockingIOError:
+                return False
+            except OSError:  # it is gone, which will be heard of
+                sent = len(self._unsent)
+            del self._unsent[:sent]
+        return True
 
     def receive(self, *, to_end: bool = False) -> list[bytes]:
         """Return what has come whole.
@@ -75,7 +97,7 @@ class _Worker:
         """
         while True:
             try:
-                data = self.connection.recv(_AT_ONCE, socket.MSG_DONTWAIT)
+                data = self.connection.recv(_AT_ONCE)
             except BlockingIOError:
                 break
             except OSError:
@@ -89,6 +111,8 @@ class _Worker:
         whole = []
         while len(self._received) >= SIZE.size:
             end = SIZE.size + SIZE.unpack_from(self._received)[0]
+            if end > _LONGEST:
+                self.cut = -math.inf
             if len(self._received) < end:
                 break
             whole.append(bytes(self._received[SIZE.size : end]))
@@ -102,27 +126,53 @@ class _Worker:
             os.close(self.end)
 
 
+class _Notes:
+    """A file without a name that all workers of a pool write to, each at a place of its own: what it is at."""
+
+    _ROOM = max(LONGEST_NOTE, mmap.ALLOCATIONGRANULARITY)
+
+    def __init__(self) -> None:
+        try:
+            self.descriptor = os.memfd_create("dagger-notes")
+        except (AttributeError, OSError):
+            from tempfile import TemporaryFile
+
+            with TemporaryFile() as file:
+                self.descriptor = os.dup(file.fileno())
+
+    def place(self, number: int) -> int:
+        """Make room for a worker, and return where it is."""
+        os.ftruncate(self.descriptor, (number + 1) * self._ROOM)
+        return number * self._ROOM
+
+    def read(self, number: int) -> str:
+        """Return the log of the job that a worker was at last; empty where it has begun none."""
+        return noted(os.pread(self.descriptor, LONGEST_NOTE, number * self._ROOM))
+
+
 class WorkerPool:
     """Runs rounds in worker processes, which start with the first of them.
 
     Args:
         most: Workers at once.
         presence: `Presence.path`.
-        life: The workers' manager, which knows what each was at last.
         early: Workers that were started already; those that are taken are taken out.
     """
 
-    def __init__(self, most: int, presence: str, life: ManagerLife, early: list[Spawned]) -> None:
-        self._most = most
+    def __init__(self, most: int, presence: str, early: list[Spawned]) -> None:
+        self._most = min(most, _room())
         self._early = early
         self._presence = presence
-        self._life = life
+        self._notes = _Notes()
+        self._count = 0
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
         self._waiting: deque[_Round] = deque()
         self._poll = select.poll()
         self._by_descriptor: dict[int, _Worker] = {}
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
         self._thread = threading.Thread(target=self._hear, name="dagger-workers", daemon=True)
         self._false_starts = 0
@@ -180,36 +230,46 @@ class WorkerPool:
         for worker in workers:
             self._jobs_of(worker)
             worker.close()
+        os.close(self._notes.descriptor)
 
     def _may_start(self) -> bool:
         """Whether to try another: where some have not come up, there may be room for those alone that have."""
         return not self._workers or self._false_starts < _MOST_FALSE_STARTS
 
     def _start(self) -> None:
-        pid, connection = self._early.pop() if self._early else spawn()
-        worker = _Worker(pid, connection)
+        worker = _Worker(self._early.pop() if self._early else spawn(), self._count)
+        self._count += 1
         self._workers.append(worker)
-        for descriptor in (connection.fileno(), worker.end):
+        for descriptor in (worker.connection.fileno(), worker.end):
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
+        told = framed(pickle.dumps(setup(self._presence, self._notes.place(worker.number))))
         with suppress(OSError):  # it is gone already, which will be heard of
-            connection.sendall(framed(pickle.dumps(setup(self._life.path, self._presence))))
-        self._wake.send(b"+")
+            socket.send_fds(worker.connection, [told[: SIZE.size]], [self._notes.descriptor])
+        self._send(worker, told[SIZE.size :])
+        self._tell_listener()
+
+    def _tell_listener(self) -> None:
+        with suppress(BlockingIOError):  # it has been told often enough
+            self._wake.send(b"+")
+
+    def _send(self, worker: _Worker, data: bytes) -> None:
+        if not worker.send(data) and worker.connection.fileno() in self._by_descriptor:
+            self._poll.modify(worker.connection, select.POLLIN | select.POLLOUT)
+            self._tell_listener()
 
     def _hand_out(self) -> None:
         while self._waiting and (worker := self._free_for(self._waiting[0])):
             round_ = self._waiting.popleft()
             worker.rounds.append(round_)
-            with suppress(OSError):  # it is gone, which will be heard of
-                worker.connection.sendall(framed(round_.packed))
+            self._send(worker, framed(round_.packed))
 
     def _free_for(self, round_: _Round) -> _Worker | None:
         least = min((it for it in self._workers if it.is_up), key=lambda it: len(it.rounds), default=None)
         if least is None or not least.rounds:
             return least
-        is_short = round_.tasks > 1 and len(round_.packed) < _AHEAD
-        return least if is_short and len(least.rounds) == 1 else None
+        return least if round_.tasks > 1 and len(least.rounds) == 1 else None
 
     def _hear(self) -> None:
         try:
@@ -223,8 +283,8 @@ class WorkerPool:
 
     def _listen(self) -> None:
         while True:
-            can_tell = all(worker.end >= 0 for worker in self._workers)
-            found = {descriptor for descriptor, _ in self._poll.poll(None if can_tell else _LOOK * 1000)}
+            can_wait = all(worker.end >= 0 and worker.cut == math.inf for worker in self._workers)
+            found = dict(self._poll.poll(None if can_wait else _LOOK * 1000))
             with self._lock:
                 if self._is_ending:
                     return
@@ -233,20 +293,33 @@ class WorkerPool:
                 # All before any is closed: its number may be another worker's the next moment.
                 workers = dict.fromkeys(self._by_descriptor[it] for it in found if it in self._by_descriptor)
                 gone = [it for it in self._workers if (it.end in found if it.end >= 0 else not is_child(it.pid))]
+                for worker in workers:
+                    if found.get(worker.connection.fileno(), 0) & select.POLLOUT and worker.send(b""):
+                        self._poll.modify(worker.connection, select.POLLIN)
                 told = [answer for worker in workers for answer in self._take(worker)]
                 told += [loss for worker in gone for loss in self._lose(worker)]
+                self._cut_off()
                 self._hand_out()
             for heard, said in told:
                 heard(said)
 
     def _take(self, worker: _Worker, *, to_end: bool = False) -> Iterator[_Told]:
         for said in worker.receive(to_end=to_end):
-            if worker.is_up:
+            if not worker.is_up:
+                worker.is_up, self._false_starts = True, 0
+            elif said and worker.rounds:
                 yield worker.rounds.popleft().heard, said
             else:
-                worker.is_up, self._false_starts = True, 0
+                worker.cut = -math.inf
         if worker.cut < math.inf:
             self._forget(worker.connection.fileno())
+
+    def _cut_off(self) -> None:
+        """End those that can't be heard any more and live on: their tasks have closed, or used, the connection."""
+        for worker in self._workers:
+            if time.monotonic() - worker.cut > GRACE and not worker.is_cut_off:
+                worker.is_cut_off = True
+                kill_tree(worker.pid)
 
     def _forget(self, descriptor: int) -> None:
         if self._by_descriptor.pop(descriptor, None):
@@ -255,12 +328,10 @@ class WorkerPool:
     def _lose(self, worker: _Worker) -> Iterator[_Told]:
         """A worker is gone: whoever waits for its round, or for it to start, hears of that; the next takes the rest."""
         yield from self._take(worker, to_end=True)  # it may have answered just before
-        send_group(worker.pid, SIGKILL)  # what its task has started must not outlive it
+        kill_group(worker.pid)  # what its task has started must not outlive it
         try:
             _, status, usage = os.wait4(worker.pid, 0)
-            # A task that has closed all that was open, and lives on, is ended by `ManagerLife`.
-            is_ours = time.monotonic() - worker.cut > _LONGEST_END
-            message = "" if is_ours else _told(os.waitstatus_to_exitcode(status))
+            message = CUT_OFF if worker.is_cut_off else _told(os.waitstatus_to_exitcode(status))
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         except ChildProcessError:
             message, peak = "", None  # the manager's program has waited for all of its children
@@ -290,12 +361,19 @@ class WorkerPool:
             yield from ((round_.heard, error) for round_ in rounds)
             rounds.clear()
 
-    def _jobs_of(self, worker: _Worker) -> frozenset[str] | None:
+    def _jobs_of(self, worker: _Worker) -> frozenset[str]:
         """Return the log of what a worker was at that is gone, with what it had printed."""
-        jobs = self._life.jobs_of(worker.pid)
-        for log in jobs or ():
-            leave_log(log, worker.pid, is_running=bool(worker.rounds))
-        return jobs
+        log = self._notes.read(worker.number)
+        if not log:
+            return frozenset()
+        leave_log(log, worker.pid, is_running=bool(worker.rounds))
+        return frozenset((log,))
+
+
+def _room() -> int:
+    """Return how many workers there can be for want of descriptors, of which each takes two."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (limit - _OTHER_FILES) // 2) if limit != resource.RLIM_INFINITY else 2**31
 
 
 def _end_of(pid: int) -> int:

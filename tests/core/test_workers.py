@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -263,3 +264,198 @@ WorkflowManager([FunctionTask(f"t{{n}}", work, outputs={{"x": None}}) for n in r
         while os.path.exists(f"/proc/{pid}"):
             assert time.monotonic() < until
             time.sleep(0.02)
+
+
+ODD_PROGRAMS = {
+    "a time-out of all sockets": "import socket; socket.setdefaulttimeout(0.3)",
+    "a long import path": "sys.path += [f'/{n}' + 'x' * 100 for n in range(5000)]",
+    "an import path of other types": "class P(str): pass\nsys.path.insert(0, P('/of/mine')); sys.path.append(None)",
+    "arguments of other types": "class A(str): pass\nsys.argv += [A('more'), lambda: 1]",
+    "no arguments": "del sys.argv",
+    "modules named as the standard library's": (
+        "import fcntl, marshal, mmap, pickle, select, signal, socket, struct, threading, typing; "
+        "sys.path.insert(0, 'shadows')"
+    ),
+    "few files": "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))",
+    "no signals of children": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+}
+
+
+@pytest.mark.parametrize("program", ODD_PROGRAMS.values(), ids=ODD_PROGRAMS)
+def test_odd_programs(project, program):
+    """Whatever the manager's program has set, its workers come up, idle as long as they must, and run its tasks."""
+    for name in ("signal", "select", "socket", "struct", "marshal", "pickle", "threading", "mmap", "fcntl", "typing"):
+        project.write(f"shadows/{name}.py", "raise ImportError('not me')\n")
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+{program}
+
+def work(x):
+    time.sleep(0.7 if x == 0 else 0.01)
+    return {{"x": x + 1, "code": subprocess.run(["false"]).returncode}}
+
+given, tasks = {{"x": MemoryDatum(pointer=0)}}, []
+for n in range(4):
+    given = FunctionTask(f"t{{n}}", work, {{"x": given["x"]}}, {{"x": None, "code": None}})
+    tasks.append(given)
+tasks += [FunctionTask(f"u{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None, "code": None}}) for n in (5, 6)]
+WorkflowManager(tasks, jobs=60, undeclared="ignore").run()
+print([(task["x"].pointer, task["code"].pointer) for task in tasks])
+""",
+    )
+    run = project.run("pipeline.py", check=False, timeout=40)
+    assert run.stdout == f"{[(n, 1) for n in (1, 2, 3, 4, 6, 7)]}\n", run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_manager_without_standard_streams(project, closed):
+    """Its workers have them all the same."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def work():
+    print("a word")
+    subprocess.run("echo another; echo more >&2", shell=True, check=True)
+    open("made.txt", "w").write(sys.stdin.read() + "made")
+    return {{"x": 1}}
+
+WorkflowManager(FunctionTask("t", work, outputs={{"x": None}}), undeclared="ignore", listeners=[]).run()
+""",
+    )
+    project._call(["bash", "-c", f'exec "$0" pipeline.py {closed}', sys.executable])
+    assert project.read("made.txt") == "made"
+    (task,) = project.tasks()
+    assert (task["outcome"], task["log"]) == ("ran", "a word\nanother\nmore\n")
+
+
+CONNECTION = """
+    found = [int(n) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
+    number = max(n for n in found if os.readlink(f"/proc/self/fd/{n}").startswith("socket:"))
+"""
+HARMS = {
+    "closes it": "os.close(number); kept.append(socket.socketpair()); time.sleep(60)",
+    "has another socket there": "kept.append(socket.socketpair()); os.dup2(kept[0][0].fileno(), number)",
+    "hangs up": "socket.socket(fileno=number).shutdown(socket.SHUT_RD)",
+    "writes words": "os.write(number, b'hello world, I am...')",
+    "writes an answer": "os.write(number, bytes(8))",
+    "writes answers": "os.write(number, bytes(80))",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_a_task_that_harms_its_workers_connection(project, harm):
+    """It may fail, it alone, and the run ends."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+import socket
+kept = []
+
+def work(x):
+    time.sleep(0.05)
+    return {{"x": x}}
+
+def harm():{CONNECTION}
+    {harm}
+    time.sleep(0.1)
+    return {{"x": 1}}
+
+tasks = [FunctionTask("harm", harm, outputs={{"x": None}})]
+tasks += [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(20)]
+WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
+""",
+    )
+    project.run("pipeline.py", check=False, timeout=40)
+    assert project.came_out("ran") >= {f"t{n}" for n in range(20)}
+
+
+def test_a_stopped_worker_keeps_no_signal_from_the_manager(project):
+    """Nobody waits until it has taken a job, however big that is."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+big = os.urandom(30 << 20)
+
+def idle():
+    return {{"x": os.getpid()}}
+
+def busy():
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    return {{"x": 1}}
+
+def use(x):
+    return {{"x": len(big)}}
+
+task = FunctionTask("idle", idle, outputs={{"x": None}})
+other = FunctionTask("busy", busy, outputs={{"x": None}})
+used = [FunctionTask(f"use{{n}}", use, {{"x": other["x"]}}, {{"x": None}}) for n in range(3)]
+
+def listen(event):
+    if type(event).__name__ == "TaskEnded" and event.report.task == "idle":
+        note_of = open("idle.new", "w")
+        note_of.write(str(task["x"].pointer))
+        note_of.close()
+        os.rename("idle.new", "idle")
+    if type(event).__name__ == "TaskStarted" and event.task == "use1":
+        note("sent")
+
+WorkflowManager([task, *used], jobs=2, undeclared="ignore", listeners=[listen]).run()
+""",
+    )
+    process = project.start("pipeline.py")
+    until = time.monotonic() + 30
+    while not project.exists("idle"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    stopped = int(project.read("idle"))
+    os.kill(stopped, signal.SIGSTOP)
+    project.write("go", "")
+    while not project.exists("sent"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.5)
+    begun = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert time.monotonic() - begun < 10
+    assert not os.path.exists(f"/proc/{stopped}")
+
+
+LEAVES = {
+    "ends": "return {'x': 1}",
+    "fails": "raise ValueError",
+    "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "takes too long": "time.sleep(60)",
+    "is interrupted": "os.kill(os.getppid(), signal.SIGINT); time.sleep(60)",
+    "loses its manager": "os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("way", LEAVES.values(), ids=LEAVES)
+def test_shared_memory_of_tasks_is_removed(project, way):
+    """However a task ends that has not done so, and though nothing of it may outlive its worker."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def share():
+    from multiprocessing import get_context, shared_memory
+    shared = shared_memory.SharedMemory(create=True, size=5_000_000)
+    lock = get_context("spawn").Lock()
+    with open("names", "w") as file:
+        file.write(f"/dev/shm/{{shared.name}} /dev/shm/sem.{{lock._semlock.name[1:]}}")
+    {way}
+
+WorkflowManager(FunctionTask("share", share, outputs={{"x": None}}, timeout=2), undeclared="ignore").run()
+""",
+    )
+    project.run("pipeline.py", check=False, timeout=40)
+    names = [name for name in project.read("names").split() if "psm_" in name]
+    assert names
+    until = time.monotonic() + 15
+    while any(map(os.path.exists, names)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
