@@ -237,6 +237,7 @@ class WorkerPool:
         return not self._workers or self._false_starts < _MOST_FALSE_STARTS
 
     def _start(self) -> None:
+        told = framed(pickle.dumps(setup(self._presence, self._notes.place(self._count))))
         worker = _Worker(self._early.pop() if self._early else spawn(), self._count)
         self._count += 1
         self._workers.append(worker)
@@ -244,7 +245,6 @@ class WorkerPool:
             if descriptor >= 0:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
-        told = framed(pickle.dumps(setup(self._presence, self._notes.place(worker.number))))
         with suppress(OSError):  # it is gone already, which will be heard of
             socket.send_fds(worker.connection, [told[: SIZE.size]], [self._notes.descriptor])
         self._send(worker, told[SIZE.size :])
@@ -266,7 +266,8 @@ class WorkerPool:
             self._send(worker, framed(round_.packed))
 
     def _free_for(self, round_: _Round) -> _Worker | None:
-        least = min((it for it in self._workers if it.is_up), key=lambda it: len(it.rounds), default=None)
+        listening = (it for it in self._workers if it.is_up and it.cut == math.inf)
+        least = min(listening, key=lambda it: len(it.rounds), default=None)
         if least is None or not least.rounds:
             return least
         return least if round_.tasks > 1 and len(least.rounds) == 1 else None
