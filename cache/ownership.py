@@ -46,7 +46,15 @@ def is_own(module: str | ModuleType | None) -> bool:
         if loaded is None:
             return is_own_namespace({"__name__": module})
         module = loaded
-    return is_own_namespace(module.__dict__)
+    return not _is_made_up(module) and is_own_namespace(module.__dict__)
+
+
+def _is_made_up(module: ModuleType) -> bool:
+    """Tell whether an installed package has made a module that has no file, as six makes ``six.moves``."""
+    name = module.__dict__.get("__name__")
+    top, _, rest = name.partition(".") if isinstance(name, str) else ("", "", "")
+    package = sys.modules.get(top) if rest and sys.modules.get(name) is module else None
+    return package is not None and not location_of(module.__dict__) and not is_own_namespace(package.__dict__)
 
 
 def is_own_class(cls: type) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache, partial
+from importlib import import_module
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn, TypeVar
 
@@ -114,7 +115,9 @@ class ShippingPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _module(self, module: ModuleType) -> Any:
         if not is_shipped(module):
-            return super().reducer_override(module)
+            is_odd = type(module) is not ModuleType and sys.modules.get(module.__name__) is module
+            # cloudpickle knows no modules of types of their own, as those that six makes.
+            return (import_module, (module.__name__,)) if is_odd else super().reducer_override(module)
         self.modules.setdefault(module.__name__, module)
         return self.frame(module).__reduce__()
 

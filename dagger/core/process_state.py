@@ -96,8 +96,10 @@ def _interpreter() -> Restore:
     streams = sys.stdin, sys.stdout, sys.stderr
 
     def restore() -> None:
+        installed = [finder for finder in sys.meta_path if finder not in contents[2] and not _is_own(finder)]
         for each, content in zip(lists, contents, strict=True):
             each[:] = content
+        lists[2] += installed
         sys.path, sys.argv, sys.meta_path, sys.path_hooks = lists
         if sys.getrecursionlimit() != depth:
             sys.setrecursionlimit(depth)
@@ -105,6 +107,13 @@ def _interpreter() -> Restore:
         sys.stdin, sys.stdout, sys.stderr = streams
 
     return restore
+
+
+def _is_own(finder: object) -> bool:
+    """Tell whether a finder of modules is a task's; one of an installed package, such as six, stays as that does."""
+    from dagger.cache.ownership import is_own
+
+    return is_own((finder if isinstance(finder, type) else type(finder)).__module__)
 
 
 def _mask() -> Restore:

@@ -183,6 +183,46 @@ def test_no_state_of_a_job_reaches_the_next(project: Project) -> None:
     assert first.startswith("((0, 0, 7), 0, 0, 'original', None, 'yes', 'elsewhere', False, False, True, ")
 
 
+@pytest.mark.parametrize("first", ["import six", "import six.moves", "import dateutil.rrule"])
+def test_a_package_that_makes_up_modules(project: Project, first: str) -> None:
+    """six finds them by itself, and does so still for the next task; they are its own, not the user's."""
+    pytest.importorskip("dateutil")
+    script = f"""
+        def one():
+            {first}
+            return 1
+        def two():
+            from six.moves import range
+            from six.moves.urllib.parse import quote
+            return quote("a b")
+        """
+    assert project.run(script, "one", "two", "one") == ["1", "a%20b", "1"]
+    script = """
+        from six.moves import urllib
+        def three():
+            return urllib.parse.quote("a b")
+        """
+    assert project.run(script, "three", "three") == ["a%20b"] * 2
+
+
+def test_a_finder_of_a_tasks_own_does_not_reach_the_next(project: Project) -> None:
+    """Nor does what it finds."""
+    script = """
+        import sys
+        def task():
+            class Finder:
+                @staticmethod
+                def find_spec(name, path=None, target=None):
+                    return None
+            before = len(sys.meta_path)
+            sys.meta_path.append(Finder)
+            sys.meta_path.append(Finder())
+            return before
+        """
+    first, second = project.run(script, "task", "task")
+    assert first == second
+
+
 def test_random_numbers_differ_from_job_to_job(project: Project) -> None:
     """A seed that one task sets does not reach the next, and two replicates in one worker are not the same."""
     script = """
