@@ -52,8 +52,10 @@ def is_own(module: str | ModuleType | None) -> bool:
 def _is_made_up(module: ModuleType) -> bool:
     """Tell whether an installed package has made a module that has no file, as six makes ``six.moves``."""
     name = module.__dict__.get("__name__")
-    top, _, rest = name.partition(".") if isinstance(name, str) else ("", "", "")
-    package = sys.modules.get(top) if rest and sys.modules.get(name) is module else None
+    if not isinstance(name, str) or sys.modules.get(name) is not module:
+        return False
+    top, _, rest = name.partition(".")
+    package = sys.modules.get(top) if rest else None
     return package is not None and not location_of(module.__dict__) and not is_own_namespace(package.__dict__)
 
 
