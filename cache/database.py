@@ -23,9 +23,10 @@ _PATIENCE = 60.0
 def _disk_class() -> Any:
     import sqlite3
 
-    import diskcache
+    # Not by way of the package: where a signal has interrupted its import, it lacks its parts at the next.
+    from diskcache.core import MODE_RAW, Disk
 
-    class RawDisk(diskcache.Disk):  # type: ignore[misc]
+    class RawDisk(Disk):  # type: ignore[misc]
         """Names are str, values bytes in their row; anything else is refused, never pickled."""
 
         def put(self, key: object) -> tuple[str, bool]:
@@ -46,7 +47,7 @@ def _disk_class() -> Any:
         ) -> tuple[int, int, None, object]:
             if type(value) is not bytes or read:
                 raise TypeError(f"a row of the index is bytes, not {type(value).__name__}")
-            return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
+            return 0, MODE_RAW, None, sqlite3.Binary(value)
 
         def fetch(
             self,
@@ -55,7 +56,7 @@ def _disk_class() -> Any:
             value: object,
             read: bool,
         ) -> bytes:
-            if mode != diskcache.core.MODE_RAW or type(value) is not bytes or read:
+            if mode != MODE_RAW or type(value) is not bytes or read:
                 raise TypeError("the index holds a row that is not plain bytes; it is not read")
             return value
 

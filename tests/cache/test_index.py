@@ -285,6 +285,28 @@ def test_a_database_that_was_only_begun(tmp_path: Path) -> None:
         assert faults == told == []
 
 
+def test_an_import_that_was_interrupted(tmp_path: Path) -> None:
+    """A signal that comes while diskcache is imported takes the package away again, but not its parts."""
+    code = """if True:
+        import sys
+        class Interrupts:
+            def find_spec(self, name, path=None, target=None):
+                if name == "diskcache.fanout" and self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Interrupts())
+        from dagger.cache.disk_index import DiskIndex
+        index = DiskIndex(sys.argv[1])
+        try:
+            index.set_many({"x": b"1"})
+        except KeyboardInterrupt:
+            index.set_many({"x": b"2"})
+        print(index.get("x"))
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout == "b'2'\n", done.stderr
+
+
 def test_reading_a_read_only_directory() -> None:
     """An index in a directory that cannot be written is read all the same, and says that it cannot be written."""
     with tempfile.TemporaryDirectory() as folder:
