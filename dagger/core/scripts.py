@@ -23,6 +23,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.core.process_groups import GRACE, SIGKILL, end_group
+from dagger.core.sockets import waiting_pair
 from dagger.errors import DaggerError, TaskError
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ class ScriptRunner:
                 self._forget()
             else:
                 return line
-        ours, theirs = socket.socketpair()
+        ours, theirs = waiting_pair()
         with theirs:
             self._send(theirs)
         line = _Line(ours)
@@ -283,7 +284,7 @@ class ScriptRunner:
 
         if not sys.executable:
             raise DaggerError("scripts need a Python to run their guardian, but sys.executable is empty")
-        ours, theirs = socket.socketpair()
+        ours, theirs = waiting_pair()
         with theirs:
             command = [
                 sys.executable,

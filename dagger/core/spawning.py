@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from dagger.core.places import import_path
 from dagger.core.process_groups import kill_tree
+from dagger.core.sockets import waiting_pair
 from dagger.errors import DaggerError
 
 PROGRAM = """
@@ -88,10 +89,8 @@ def spawn() -> Spawned:
     if not sys.executable:
         raise DaggerError("functions need a Python to run their workers, but sys.executable is empty")
     path = marshal.dumps(_plain_path(import_path, os.getcwd()))
-    ours, theirs = socket.socketpair()
+    ours, theirs = waiting_pair()
     with theirs:
-        for each in (ours, theirs):
-            each.setblocking(True)  # whatever the program has set as its sockets' time-out
         command = [sys.executable, "-c", PROGRAM]
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         pid = os.posix_spawn(

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -87,6 +88,16 @@ def test_an_end_says_how_it_came(run: Callable[..., ScriptEnd]) -> None:
     assert "SIGSEGV" in killed.describe()
     large = run(f"'{sys.executable}' -c 'x = b\"x\" * 200_000_000'")
     assert large.max_rss > 150_000_000
+
+
+def test_a_time_out_of_all_sockets(run: Callable[..., ScriptEnd]) -> None:
+    """What a program has set for its own sockets is none for its scripts."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.05)
+    try:
+        assert [run(f"sleep 0.3; exit {code}").exit_code for code in (0, 3)] == [0, 3]
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @needs_bash
