@@ -23,6 +23,7 @@ __all__ = [
     "canonical_name",
     "distribution",
     "is_extension",
+    "is_made_up",
     "is_own",
     "is_own_class",
     "is_own_location",
@@ -46,17 +47,22 @@ def is_own(module: str | ModuleType | None) -> bool:
         if loaded is None:
             return is_own_namespace({"__name__": module})
         module = loaded
-    return not _is_made_up(module) and is_own_namespace(module.__dict__)
-
-
-def _is_made_up(module: ModuleType) -> bool:
-    """Tell whether an installed package has made a module that has no file, as six makes ``six.moves``."""
     name = module.__dict__.get("__name__")
-    if not isinstance(name, str) or sys.modules.get(name) is not module:
+    if isinstance(name, str) and sys.modules.get(name) is module and is_made_up(name, module.__dict__):
         return False
+    return is_own_namespace(module.__dict__)
+
+
+def is_made_up(name: str, namespace: Mapping[str, object]) -> bool:
+    """Tell whether an installed package has made a module that has no file, as six makes ``six.moves``.
+
+    Args:
+        name: Its name among the loaded modules.
+        namespace: Its globals.
+    """
     top, _, rest = name.partition(".")
     package = sys.modules.get(top) if rest else None
-    return package is not None and not location_of(module.__dict__) and not is_own_namespace(package.__dict__)
+    return package is not None and not location_of(namespace) and not is_own(package)
 
 
 def is_own_class(cls: type) -> bool:

@@ -319,14 +319,11 @@ def _own_names(former: dict[str, ModuleType]) -> Iterator[str]:
 
 
 def _is_made_up(name: str, namespace: dict[str, Any]) -> bool:
-    from dagger.cache.ownership import is_own
+    from dagger.cache.ownership import is_made_up
 
     if namespace.get("__file__") or namespace.get("__path__") or namespace.get("__spec__"):
         return False
-    top = name.partition(".")[0]
-    if top.startswith(("_cython", "cython_runtime")):
-        return True
-    return top != name and top in sys.modules and not is_own(sys.modules[top])
+    return name.startswith(("_cython", "cython_runtime")) or is_made_up(name, namespace)
 
 
 def _take_dynamic_classes() -> dict[str, type]:

@@ -91,16 +91,17 @@ def _directory() -> Restore:
 def _interpreter() -> Restore:
     lists: list[list[Any]] = [sys.path, sys.argv, sys.meta_path, sys.path_hooks]
     contents = [list(each) for each in lists]
+    finders = contents[2]
     depth = sys.getrecursionlimit()
     hooks = sys.excepthook, sys.displayhook
     streams = sys.stdin, sys.stdout, sys.stderr
 
     def restore() -> None:
-        installed = [finder for finder in sys.meta_path if finder not in contents[2] and not _is_own(finder)]
+        installed = [finder for finder in sys.meta_path if finder not in finders and not _is_own(finder)]
         for each, content in zip(lists, contents, strict=True):
             each[:] = content
-        lists[2] += installed
         sys.path, sys.argv, sys.meta_path, sys.path_hooks = lists
+        sys.meta_path += installed
         if sys.getrecursionlimit() != depth:
             sys.setrecursionlimit(depth)
         sys.excepthook, sys.displayhook = hooks
