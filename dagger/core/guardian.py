@@ -44,6 +44,7 @@ from process_groups import (  # type: ignore[import-not-found]
     children,
     descendants,
     end_descendants,
+    peak_memory,
     send,
     send_group,
 )
@@ -296,8 +297,7 @@ class Guardian:
                 return
             job = self.running.pop(pid, None)
             if job is not None:
-                peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-                job.end = status, time.monotonic() - job.started, peak
+                job.end = status, time.monotonic() - job.started, peak_memory(usage)
                 job.deadline = None
                 if job.term_at is None:
                     job.term_at = time.monotonic() + _LINGER

@@ -6,7 +6,6 @@ import math
 import os
 import pickle
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +35,7 @@ from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
 from dagger.core.pool import Done, Shells, Workers
+from dagger.core.process_groups import peak_memory
 from dagger.core.report import Failure
 from dagger.core.script_logs import ScriptLogs
 from dagger.core.storing import Storer, plain_bytes
@@ -425,8 +425,7 @@ def _memory(peak: int | None) -> str:
         return f"{peak / 2**20:.0f} MiB"
     from resource import RUSAGE_CHILDREN, getrusage
 
-    most = getrusage(RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"at most {most / 2**20:.0f} MiB"
+    return f"at most {peak_memory(getrusage(RUSAGE_CHILDREN)) / 2**20:.0f} MiB"
 
 
 def _holds_something(path: str) -> bool:

@@ -17,6 +17,7 @@ import time
 TYPE_CHECKING = False  # typing and collections cost the guardian a third of its start
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from resource import struct_rusage
 
 # By number: importing signal costs as much as all the rest of this module.
 SIGKILL = 9
@@ -310,6 +311,11 @@ def is_child(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
         return False
+
+
+def peak_memory(usage: struct_rusage) -> int:
+    """Returns the most memory that what this is of has had, in bytes."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _parents() -> dict[int, list[int]]:

@@ -18,7 +18,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -29,7 +28,7 @@ from typing import NamedTuple
 from dagger.core.capture import leave_log
 from dagger.core.isolation import LONGEST_NOTE, noted
 from dagger.core.jobs import CUT_OFF, Heard, WorkerLost
-from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, stop_tree
+from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, peak_memory, stop_tree
 from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
 from dagger.errors import DaggerError
 
@@ -333,7 +332,7 @@ class WorkerPool:
         try:
             _, status, usage = os.wait4(worker.pid, 0)
             message = CUT_OFF if worker.is_cut_off else _told(os.waitstatus_to_exitcode(status))
-            peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            peak = peak_memory(usage)
         except ChildProcessError:
             message, peak = "", None  # the manager's program has waited for all of its children
         jobs = self._jobs_of(worker)
