@@ -21,7 +21,7 @@ from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.datum import MemoryDatum
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, measure, most_at_once, tie
+from dagger.core.graph import Slot, measure, most_workers, tie
 from dagger.core.holding import Holder
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome, WorkerLost
@@ -42,7 +42,7 @@ from dagger.errors import CacheError, DaggerError, DamagedError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from dagger.core.spawning import Spawned
+    from dagger.core.spawning import Early
 
 _PATIENCE = 0.05
 _LOOK_FOR_SIGNALS = 1.0
@@ -75,7 +75,7 @@ class Options:
         undeclared: ``track``, ``warn``, ``error`` or ``ignore``.
         executor: What functions run in, None for worker processes.
         executor_kwargs: Arguments of loky's executor, whose workers these then are.
-        early: Workers that were started already; those that are taken are taken out.
+        early: Workers that were started already, None where it was not known that any is needed.
     """
 
     jobs: int | None = None
@@ -86,7 +86,7 @@ class Options:
     undeclared: str = "track"
     executor: Executor | None = None
     executor_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    early: list[Spawned] = field(default_factory=list)
+    early: Early | None = None
 
 
 class Engine:
@@ -126,8 +126,9 @@ class Engine:
         self._inspector = Inspector(slots, places, walker, made)
         self._presence = cache.presence()
         self._holder = Holder(cache.holdings(self._presence), places, lookup.workspace)
+        most = partial(most_workers, slots)
         self._workers = Workers(
-            options.jobs, options.executor, options.executor_kwargs, self._presence, self._most_workers, options.early
+            options.jobs, options.executor, options.executor_kwargs, self._presence, most, options.early
         )
         self._shells = Shells(options.jobs, self._presence)
         self._launcher = Launcher(cache, places, walker, self._workers, self._shells, made, options.undeclared)
@@ -283,10 +284,6 @@ class Engine:
         """Let workers come up as soon as it is known that one of these needs them; that takes longer than all else."""
         if self._workers.controlled and any(runs_in_worker(slot.task) for slot in slots):
             self._workers.begin()
-
-    def _most_workers(self) -> int:
-        """Return how many workers there can be work for at once: none that only costs its start."""
-        return most_at_once(self.slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
 
     def _restore(self, slot: Slot, record: Record) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagger.abstract import AbstractTask
 from dagger.core.report import TaskReport
+from dagger.core.task import runs_in_worker
 
 if TYPE_CHECKING:
     from dagger.cache.locks import Lock
@@ -129,6 +130,11 @@ def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:
     for slot in reversed(slots):
         longest = max((follower.length for follower in slot.followers), default=0.0)
         slot.length = longest + seconds.get(slot.name, usual)
+
+
+def most_workers(slots: Sequence[Slot]) -> int:
+    """Return how many workers there can be work for at once: none that only costs its start."""
+    return most_at_once(slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
 
 
 def most_at_once(slots: Sequence[Slot], counts: Callable[[Slot], bool]) -> int:

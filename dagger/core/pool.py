@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dagger.cache.presence import Presence
     from dagger.core.loky_pool import LokyPool
     from dagger.core.scripts import ScriptRunner
-    from dagger.core.spawning import Spawned
+    from dagger.core.spawning import Early
     from dagger.core.worker_pool import WorkerPool
 
 Done = Callable[["Outcome | BaseException | None"], None]
@@ -40,7 +40,7 @@ class Workers:
         options: Arguments of loky's executor: whoever gives any has its workers.
         presence: What the workers are part of.
         wanted: Tells how many there can be work for at once, when the first is needed.
-        early: Workers that were started already; those that are taken are taken out.
+        early: Workers that were started already, if any were.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Workers:
         options: Mapping[str, Any],
         presence: Presence,
         wanted: Callable[[], int],
-        early: list[Spawned],
+        early: Early | None,
     ) -> None:
         self.jobs = jobs
         self._early = early
@@ -142,7 +142,7 @@ class Workers:
 
     def _started(self) -> WorkerPool | LokyPool:
         if self._pool is None:
-            most = min(self.jobs or cores(), self._wanted())
+            most, early = self._early or (min(self.jobs or cores(), self._wanted()), [])
             if self._options:
                 from dagger.core.loky_pool import LokyPool
 
@@ -150,7 +150,7 @@ class Workers:
             else:
                 from dagger.core.worker_pool import WorkerPool
 
-                self._pool = WorkerPool(most, self._presence.path, self._early)
+                self._pool = WorkerPool(most, self._presence.path, early)
         return self._pool
 
     def renew(self) -> None:

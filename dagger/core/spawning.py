@@ -79,6 +79,18 @@ class Spawned(NamedTuple):
     connection: socket.socket
 
 
+class Early(NamedTuple):
+    """Workers that were started before what runs anything was there; those that are taken are taken out.
+
+    Attributes:
+        most: How many there can be work for.
+        workers: Those that could be started.
+    """
+
+    most: int
+    workers: list[Spawned]
+
+
 def spawn() -> Spawned:
     """Start a worker's process; it ends by itself when nobody has the connection.
 

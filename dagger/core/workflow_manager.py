@@ -24,7 +24,7 @@ from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import plain, session as sessions
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, most_at_once, slots_of
+from dagger.core.graph import Slot, most_workers, slots_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from dagger.core.engine import Engine
     from dagger.core.recall import Recall
-    from dagger.core.spawning import Spawned
+    from dagger.core.spawning import Early
 
 _EXECUTOR_OPTIONS = frozenset(("max_workers", "job_reducers", "result_reducers", "timeout", "context", "env"))
 """What loky's executor takes, but for the initializer, which is dagger's own."""
@@ -212,28 +212,27 @@ class WorkflowManager(AbstractManager):
         return slots
 
     @contextmanager
-    def _early_workers(self, slots: Sequence[Slot], lookup: Lookup, jobs: int | None) -> Iterator[list[Spawned]]:
+    def _early_workers(self, slots: Sequence[Slot], lookup: Lookup, jobs: int | None) -> Iterator[Early | None]:
         """Let workers come up while a run is prepared for which there is work for sure; yield them."""
         if self._executor or self._executor_kwargs or not self._has_new_work(slots, lookup):
-            yield []
+            yield None
             return
         from dagger.core.cores import cores
-        from dagger.core.spawning import dismiss, spawn
+        from dagger.core.spawning import Early, dismiss, spawn
 
-        early: list[Spawned] = []
+        early = Early(min(jobs or cores(), most_workers(slots)), [])
         try:
-            most = most_at_once(slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
             with suppress(DaggerError, OSError):  # whoever has a task for them will meet it again
-                early += (spawn() for _ in range(min(jobs or cores(), most)))
+                early.workers.extend(spawn() for _ in range(early.most))
             yield early
         finally:
-            dismiss(early)
+            dismiss(early.workers)
 
     def _has_new_work(self, slots: Sequence[Slot], lookup: Lookup) -> bool:
         """Tell whether a function must run for sure, by the first task that is not as it was: it waits for no other."""
-        first = next((slot.task for slot in slots if slot.known is None), None)
         if self.cache.is_new:
             return any(runs_in_worker(slot.task) for slot in slots)
+        first = next((slot.task for slot in slots if slot.known is None), None)
         if first is None or not runs_in_worker(first) or first._dependencies:
             return False
         try:
@@ -250,7 +249,7 @@ class WorkflowManager(AbstractManager):
         keep_going: bool,
         dry_run: bool,
         force: frozenset[str],
-        early: list[Spawned],
+        early: Early | None,
     ) -> Engine:
         """Return what runs the workflow; refuse one that cannot run as it is."""
         # What it takes to run something is not loaded where nothing is to be run.
