@@ -133,17 +133,17 @@ def remove_shared_logs(folder: str, names: Iterable[str]) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def leave_log(log: str, pid: int, *, is_running: bool) -> None:
+def leave_log(log: str, pid: int, *, was_running: bool) -> None:
     """Let what a job printed whose worker is gone stay as its log.
 
     Args:
         log: The job's log.
         pid: The worker.
-        is_running: Whether it was at the job still; else there is nothing to keep.
+        was_running: Whether it was at the job still; else there is nothing to keep.
     """
     shared = os.path.join(os.path.dirname(log), shared_log(pid))
     with suppress(OSError):
-        if is_running and os.stat(shared).st_size:
+        if was_running and os.stat(shared).st_size:
             os.replace(shared, log)
         else:
             os.unlink(shared)

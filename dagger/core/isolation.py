@@ -1,12 +1,13 @@
 """How a worker process is set apart: from the terminal, from its manager's end, and one job from the next.
 
-`prepare_worker` runs once in each worker: a process group of its own, no standard input, and a thread that watches
-the manager. `note`, `no_fork_returns` and `end_leftovers` stand around each job, as does `capture`.
+`prepare_own_worker`, or for loky's workers `prepare_worker`, runs once in each: a process group of its own, no standard
+input, and a thread that watches the manager. `note`, `no_fork_returns` and `end_leftovers` stand around each job, as
+does `capture`.
 
-A worker learns of its manager's end from a socket: the manager listens in a private folder and keeps each connection
-open, so that the kernel closes them when it is gone, however it went. A pipe would have to be inherited, which
-differs between start methods; the path of a socket can simply be sent. What holds the interpreter's lock for long (a
-C extension) delays the worker's own end until it lets go.
+A worker learns of its manager's end from a socket, whose other end the kernel closes when the manager is gone, however
+it went. dagger's own have the one that their jobs come by. loky's start by methods that differ in what is inherited, so
+they are sent the path of a socket in a private folder (`ManagerLife`). What holds the interpreter's lock for long (a C
+extension) delays the worker's own end until it lets go.
 """
 
 from __future__ import annotations
@@ -301,7 +302,7 @@ def _watch(is_gone: Callable[[], bool], parent: int, part: int | None, folder: s
         end_descendants(os.getpid(), GRACE, keep=helpers())
     with suppress(Exception):
         if _notes is not None:
-            leave_log(noted(_notes[:]), os.getpid(), is_running=True)
+            leave_log(noted(_notes[:]), os.getpid(), was_running=True)
     with suppress(Exception):
         from dagger.cache.presence import leave
 

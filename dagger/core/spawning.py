@@ -59,7 +59,12 @@ class Setup(NamedTuple):
 
 
 def setup(presence: str, place: int) -> Setup:
-    """Return what a worker is told of this process."""
+    """Return what a worker is told of this process.
+
+    Args:
+        presence: `Presence.path`.
+        place: Where in the file of notes the worker's own begin.
+    """
     folder = os.getcwd()
     process = sys.modules.get("multiprocessing.process")
     authkey = None if process is None else bytes(process.current_process().authkey)
@@ -92,7 +97,10 @@ class Early(NamedTuple):
 
 
 def spawn() -> Spawned:
-    """Start a worker's process; it ends by itself when nobody has the connection.
+    """Start a worker's process.
+
+    Returns:
+        It; it ends by itself when nobody has the connection.
 
     Raises:
         DaggerError: There is no Python for it.

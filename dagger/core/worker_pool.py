@@ -331,7 +331,7 @@ class WorkerPool:
         kill_group(worker.pid)  # what its task has started must not outlive it
         try:
             _, status, usage = os.wait4(worker.pid, 0)
-            message = CUT_OFF if worker.is_cut_off else _told(os.waitstatus_to_exitcode(status))
+            message = CUT_OFF if worker.is_cut_off else _named(os.waitstatus_to_exitcode(status))
             peak = peak_memory(usage)
         except ChildProcessError:
             message, peak = "", None  # the manager's program has waited for all of its children
@@ -366,7 +366,7 @@ class WorkerPool:
         log = self._notes.read(worker.number)
         if not log:
             return frozenset()
-        leave_log(log, worker.pid, is_running=bool(worker.rounds))
+        leave_log(log, worker.pid, was_running=bool(worker.rounds))
         return frozenset((log,))
 
 
@@ -383,7 +383,8 @@ def _end_of(pid: int) -> int:
         return -1
 
 
-def _told(code: int) -> str:
+def _named(code: int) -> str:
+    """Name an exit status or a signal, as loky does."""
     if code >= 0:
         return f"EXIT({code})"
     try:
