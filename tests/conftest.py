@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,14 @@ class Project:
             text=True,
             **options,
         )
+
+    @staticmethod
+    def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+        """Wait until something holds, so long at most."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "waited in vain"
+            time.sleep(0.02)
 
     def ran(self) -> set[str]:
         """The tasks that executed in the last run, whether they ended well or not."""

@@ -123,6 +123,17 @@ def _overwrite(path: str, data: bytes) -> None:
     Path(path).write_bytes(data)
 
 
+def _take(store: BlobStore, digest: str, take: str, out: Path) -> None:
+    """Use a blob in one of the ways in which it is checked."""
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: store.read(digest),
+        "open_checked": lambda: store.open_checked(digest),
+        "restore": lambda: store.restore(digest, str(out)),
+        "restore_tree": lambda: store.restore_tree([Member("a", digest, 8)], str(out)),
+    }
+    calls[take]()
+
+
 @pytest.mark.parametrize("damage", [_flip, _cut, _empty, _directory, os.unlink])
 @pytest.mark.parametrize("take", ["read", "open_checked", "restore", "restore_tree"])
 def test_damage(store: BlobStore, tmp_path: Path, damage: Callable[[str], None], take: str) -> None:
@@ -131,14 +142,8 @@ def test_damage(store: BlobStore, tmp_path: Path, damage: Callable[[str], None],
     out = tmp_path / "out"
     out.write_text("before")
     damage(store.path(digest))
-    calls: dict[str, Callable[[], object]] = {
-        "read": lambda: store.read(digest),
-        "open_checked": lambda: store.open_checked(digest),
-        "restore": lambda: store.restore(digest, str(out)),
-        "restore_tree": lambda: store.restore_tree([Member("a", digest, 8)], str(out)),
-    }
     with pytest.raises(DamagedError, match=digest):
-        calls[take]()
+        _take(store, digest, take, out)
     assert not os.path.lexists(store.path(digest))
     assert out.read_text() == "before"
     assert sorted(os.listdir(tmp_path)) == ["blobs", "out"]
@@ -154,12 +159,6 @@ def test_who_finds_damage_late_leaves_the_blob_that_was_put_anew(
     digest = store.put_bytes(b"precious")
     path = store.path(digest)
     _flip(path)
-    calls: dict[str, Callable[[], object]] = {
-        "read": lambda: store.read(digest),
-        "open_checked": lambda: store.open_checked(digest),
-        "restore": lambda: store.restore(digest, str(tmp_path / "out")),
-    }
-
     dropped = store._dropped
 
     def dropped_late(*given: Any) -> DamagedError:
@@ -171,7 +170,7 @@ def test_who_finds_damage_late_leaves_the_blob_that_was_put_anew(
 
     monkeypatch.setattr(store, "_dropped", dropped_late)
     with pytest.raises(DamagedError, match=digest):
-        calls[take]()
+        _take(store, digest, take, tmp_path / "out")
     assert store.read(digest) == b"precious"
 
 
@@ -182,11 +181,6 @@ def test_a_blob_that_was_gone_is_told_so_though_it_is_put_anew(
     """Its absence is no fault of whoever asked for it."""
     digest = store.put_bytes(b"precious")
     os.unlink(store.path(digest))
-    calls: dict[str, Callable[[], object]] = {
-        "read": lambda: store.read(digest),
-        "open_checked": lambda: store.open_checked(digest),
-        "restore": lambda: store.restore(digest, str(tmp_path / "out")),
-    }
     exists = os.path.exists
 
     def put_anew(place: str) -> bool:
@@ -199,7 +193,7 @@ def test_a_blob_that_was_gone_is_told_so_though_it_is_put_anew(
     monkeypatch.setattr(store, "path", lambda _: path)  # which looks as well
     monkeypatch.setattr(os.path, "exists", put_anew)
     with pytest.raises(DamagedError, match=digest):
-        calls[take]()
+        _take(store, digest, take, tmp_path / "out")
 
 
 def test_damage_after_a_check(store: BlobStore) -> None:

@@ -220,15 +220,11 @@ WorkflowManager(tasks, jobs=1, undeclared="ignore").run()
     )
     logs = project.path / ".dagger" / "v1" / "logs"
     process = project.start("pipeline.py")
-    until = time.monotonic() + 30
-    while not project.exists("begun"):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    project.wait_until(lambda: project.exists("begun"))
     process.kill()
     process.communicate()
-    while Path(f"/proc/{project.read('begun').strip()}").exists():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    worker = Path(f"/proc/{project.read('begun').strip()}")
+    project.wait_until(lambda: not worker.exists())
     assert sorted(log.read_text() for log in logs.iterdir()) == ["a word\n", "begun\n"]
     (logs / "worker-99999999.log").touch()
     project.write("go", "")
@@ -259,11 +255,8 @@ WorkflowManager([FunctionTask(f"t{{n}}", work, outputs={{"x": None}}) for n in r
     )
     run = project.run("pipeline.py", check=False, timeout=30)
     assert run.returncode in (143, -number), run.stderr
-    until = time.monotonic() + 10
-    for pid in project.read("workers").split():
-        while os.path.exists(f"/proc/{pid}"):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+    workers = [Path(f"/proc/{pid}") for pid in project.read("workers").split()]
+    project.wait_until(lambda: not any(worker.exists() for worker in workers), 10)
 
 
 ODD_PROGRAMS = {
@@ -406,16 +399,11 @@ WorkflowManager([task, *used], jobs=2, undeclared="ignore", listeners=[listen]).
 """,
     )
     process = project.start("pipeline.py")
-    until = time.monotonic() + 30
-    while not project.exists("idle"):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    project.wait_until(lambda: project.exists("idle"))
     stopped = int(project.read("idle"))
     os.kill(stopped, signal.SIGSTOP)
     project.write("go", "")
-    while not project.exists("sent"):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    project.wait_until(lambda: project.exists("sent"))
     time.sleep(0.5)
     begun = time.monotonic()
     process.terminate()
@@ -445,17 +433,16 @@ def share():
     from multiprocessing import get_context, shared_memory
     shared = shared_memory.SharedMemory(create=True, size=5_000_000)
     lock = get_context("spawn").Lock()
+    names = [f"/dev/shm/{{shared.name}}", f"/dev/shm/sem.{{lock._semlock.name[1:]}}"]
+    assert all(map(os.path.exists, names))
     with open("names", "w") as file:
-        file.write(f"/dev/shm/{{shared.name}} /dev/shm/sem.{{lock._semlock.name[1:]}}")
+        file.write(" ".join(names))
     {way}
 
 WorkflowManager(FunctionTask("share", share, outputs={{"x": None}}, timeout=2), undeclared="ignore").run()
 """,
     )
     project.run("pipeline.py", check=False, timeout=40)
-    names = [name for name in project.read("names").split() if "psm_" in name]
-    assert names
-    until = time.monotonic() + 15
-    while any(map(os.path.exists, names)):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    names = project.read("names").split()
+    assert len(names) == 2
+    project.wait_until(lambda: not any(map(os.path.exists, names)), 15)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -244,10 +243,7 @@ print(one["x"].pointer, *{{task["x"].pointer for task in ends}})
 """,
     )
     process = project.start("-m", "dagger", "run", "pipeline.py", stdin=None)
-    until = time.monotonic() + 30
-    while not (project.exists("pid1") and project.exists("pid2")):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    project.wait_until(lambda: project.exists("pid1") and project.exists("pid2"))
     project.write("go", "")
     # Its line comes when its worker is idle already.
     for line in process.stderr:
