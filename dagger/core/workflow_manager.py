@@ -22,7 +22,7 @@ from dagger.abstract.helpers import (
 )
 from dagger.cache import Cache
 from dagger.cache.records import Output
-from dagger.core import plain, session as sessions
+from dagger.core import leaving, plain, session as sessions
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, most_workers, slots_of
 from dagger.core.lookup import Lookup
@@ -202,6 +202,7 @@ class WorkflowManager(AbstractManager):
         if session is not None:
             session.reports.append(report)
         _write_report(report)
+        leaving.note(ends)
         return report
 
     def _plan(self, ends: Sequence[AbstractTask], sync: bool) -> list[Slot]:
