@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from dagger.abstract import TaskState
+from dagger.abstract import AbstractTask, TaskState
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.datum import MemoryDatum
@@ -97,6 +97,7 @@ class Engine:
         lookup: Knows what is known; what this run makes is added to what it takes outputs to be worth.
         options: How.
         tell: Hears every event.
+        skip: Takes tasks for which nothing is to be done, and tells of them.
 
     Attributes:
         healed: Whether a task was run again after others had used what it made.
@@ -108,6 +109,7 @@ class Engine:
         lookup: Lookup,
         options: Options,
         tell: Callable[[Event], None],
+        skip: Callable[[Sequence[AbstractTask]], None],
     ) -> None:
         tie(slots)
         self.slots = slots
@@ -117,6 +119,7 @@ class Engine:
         self.options = options
         self.made = made = lookup.walker.made
         self.tell = tell
+        self._skip = skip
         self.report = RunReport()
         self.healed = False
         self._lookup = lookup
@@ -586,12 +589,11 @@ class Engine:
 
     def _settle_known(self) -> None:
         """Settle what is as it was: of a large graph that is most, and nothing waits for it."""
-        for slot in self.slots:
-            if slot.known is not None:
-                told = slot.report = TaskReport(slot.name, out.UP_TO_DATE)
-                self.report.tasks.append(told)
-                slot.task._skip()
-                self.tell(TaskEnded(told))
+        known = [slot for slot in self.slots if slot.known is not None]
+        for slot in known:
+            slot.report = TaskReport(slot.name, out.UP_TO_DATE)
+        self.report.tasks.extend(slot.report for slot in known if slot.report)
+        self._skip([slot.task for slot in known])
 
     def _settle(self, slot: Slot, outcome: str, of: Outcome | None = None, **details: Any) -> None:
         """A slot has come out: say so, and let what waits for it go on."""

@@ -279,7 +279,7 @@ class WorkflowManager(AbstractManager):
             executor_kwargs=self._executor_kwargs,
             early=early,
         )
-        return Engine(slots, lookup, options, self._tell)
+        return Engine(slots, lookup, options, self._tell, self._skip)
 
     def _execute(self, engine: Engine, recall: Recall) -> RunReport:
         """Run what must run; what is up to date in the end, the next run need not look up."""
@@ -309,12 +309,7 @@ class WorkflowManager(AbstractManager):
         names = [task.identifier for task in tasks]
         report = RunReport(names)
         self.cache.note_uses(keys)
-        for task in tasks:
-            task._skip()
-        self.complete.update(tasks)
-        if self._hearing != [plain.show]:  # which does not speak of such tasks
-            for name in names:
-                self._tell(TaskEnded(TaskReport(name, UP_TO_DATE)))
+        self._skip(tasks)
         for slot in self._slots:
             slot.report = TaskReport(slot.name, UP_TO_DATE)
         self.cache.flush()
@@ -324,6 +319,16 @@ class WorkflowManager(AbstractManager):
             self._tell(Noted("", warning))
         self._tell(RunEnded(report))
         return report
+
+    def _skip(self, tasks: Sequence[AbstractTask]) -> None:
+        """Take tasks as they are: of a large workflow that is most, so they are not gone through one by one."""
+        for task in tasks:
+            task._skip()
+        self.waiting.difference_update(tasks)
+        self.complete.update(tasks)
+        if self._hearing != [plain.show]:  # which does not speak of such tasks
+            for task in tasks:
+                self._hear(TaskEnded(TaskReport(task.identifier, UP_TO_DATE)))
 
     def _mend(self, datum: AbstractDatum) -> object:
         """Run the task again whose stored value is gone or damaged, and return the new value."""
@@ -349,6 +354,9 @@ class WorkflowManager(AbstractManager):
                 self.failed.add(task)
         elif isinstance(event, TaskStarted):
             self.running.append(self._by_name[event.task])
+        self._hear(event)
+
+    def _hear(self, event: Event) -> None:
         for listener in self._hearing:
             listener(event)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
@@ -240,15 +240,15 @@ def leaves(datum: AbstractDatum, output: Output) -> list[Leaf] | None:
     return found
 
 
-def declared_paths(datum: AbstractDatum) -> Iterator[str]:
+def declared_paths(datum: AbstractDatum) -> Sequence[str]:
     """Return each path that an output declares, patterns as they stand."""
+    if isinstance(datum, FileDatum):
+        return () if datum.pointer is None else (datum.pointer,)
     if isinstance(datum, FileGlob):
-        yield datum.pattern
-    elif isinstance(datum, DatumList):
-        for member in datum.datums:
-            yield from declared_paths(member)
-    elif isinstance(datum, FileDatum) and datum.pointer is not None:
-        yield datum.pointer
+        return (datum.pattern,)
+    if isinstance(datum, DatumList):
+        return [path for member in datum.datums for path in declared_paths(member)]
+    return ()
 
 
 def _was_written(full: str, since: int, until: int) -> bool:
