@@ -306,7 +306,7 @@ class Cache:
         return move_beside(path)
 
     def memo(self, kind: str, name: str) -> Iterator[Packed]:
-        """Yield what was remembered for the root to spare work, part by part, as far as it is whole."""
+        """Yield what was remembered for the root to spare work, part by part."""
         return read_packed(self._memo_path(kind, name))
 
     def set_memo(self, kind: str, parts: Iterable[object], name: str) -> None:

@@ -12,7 +12,6 @@ import marshal
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import xxhash
 
@@ -31,37 +30,79 @@ def read_memo(path: str) -> object:
     return next(read_parts(path), None)
 
 
-class Packed(NamedTuple):
-    """A part as it lies in a file, whole: what is only copied need not be read."""
+class Body(bytes):
+    """A part's bytes, to be written as they are."""
 
-    head: bytes
-    body: bytes
+
+class Packed:
+    """A part as it lies in a file; what nobody asks for is not read.
+
+    Args:
+        file: Where it is; the file is open for as long as anybody may read from it.
+        place: Where in that.
+        size: How many bytes it has.
+        checksum: Theirs.
+    """
+
+    __slots__ = ("_checksum", "_file", "_place", "_size")
+
+    def __init__(self, file: _Descriptor, place: int, size: int, checksum: bytes) -> None:
+        self._file = file
+        self._place = place
+        self._size = size
+        self._checksum = checksum
+
+    def body(self) -> Body | None:
+        """Return its bytes; None where they are not what was written."""
+        body = self._read()
+        return None if body is None else Body(body)
 
     def value(self) -> object:
-        """Return what was written."""
-        return marshal.loads(self.body)
+        """Return what was written; None where it is not whole."""
+        body = self._read()
+        return None if body is None else marshal.loads(body)
+
+    def _read(self) -> bytes | None:
+        try:
+            body = os.pread(self._file.number, self._size, self._place)
+        except OSError:
+            return None
+        return body if xxhash.xxh3_128_digest(body) == self._checksum else None
+
+
+class _Descriptor:
+    """The number of an open file, which is closed when nobody has it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
 
 
 def read_parts(path: str) -> Iterator[object]:
     """Yield the parts of what was written last, each when it is asked for; those before one that is not whole."""
     for part in read_packed(path):
-        yield part.value()
+        if (body := part.body()) is None:
+            return
+        yield marshal.loads(body)
 
 
 def read_packed(path: str) -> Iterator[Packed]:
-    """Yield the same, each part as it lies there."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        if file.read(len(_HEAD)) != _HEAD:
+    """Yield all parts, each as it lies there, whole or not."""
+    with contextlib.suppress(OSError):
+        file = _Descriptor(os.open(path, os.O_RDONLY))
+        if os.pread(file.number, len(_HEAD), 0) != _HEAD:
             return
-        left = os.fstat(file.fileno()).st_size - len(_HEAD)
-        while left >= _PART_HEAD:
-            head = file.read(_PART_HEAD)
+        place, end = len(_HEAD), os.fstat(file.number).st_size
+        while place + _PART_HEAD <= end:
+            head = os.pread(file.number, _PART_HEAD, place)
+            place += _PART_HEAD
             size = int.from_bytes(head[_CHECKSUM:], "big")
-            left -= _PART_HEAD + size
-            body = file.read(size) if left >= 0 else b""
-            if xxhash.xxh3_128_digest(body) != head[:_CHECKSUM]:
+            if place + size > end:
                 return
-            yield Packed(head, body)
+            yield Packed(file, place, size, head[:_CHECKSUM])
+            place += size
 
 
 def write_memo(path: str, value: object) -> None:
@@ -74,7 +115,7 @@ def write_memo(path: str, value: object) -> None:
 
 
 def write_parts(path: str, parts: Iterable[object]) -> None:
-    """Write values of plain tuples, lists, dicts, texts, bytes and numbers, or packed ones; all of them or nothing.
+    """Write values of plain tuples, lists, dicts, texts, bytes and numbers, or bodies; all of them or nothing.
 
     Raises:
         OSError: It cannot be written.
@@ -85,19 +126,14 @@ def write_parts(path: str, parts: Iterable[object]) -> None:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(_HEAD)
             for part in parts:
-                packed = part if isinstance(part, Packed) else _packed(part)
-                file.write(packed.head)
-                file.write(packed.body)
+                body = part if isinstance(part, Body) else marshal.dumps(part)  # type: ignore[arg-type]
+                file.write(xxhash.xxh3_128_digest(body) + len(body).to_bytes(_PART_HEAD - _CHECKSUM, "big"))
+                file.write(body)
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
-
-
-def _packed(value: object) -> Packed:
-    body = marshal.dumps(value)  # type: ignore[arg-type]  # its stub asks for less than it takes
-    return Packed(xxhash.xxh3_128_digest(body) + len(body).to_bytes(_PART_HEAD - _CHECKSUM, "big"), body)
 
 
 def drop_memos(directory: str, prefix: str, *, aside: str = "") -> None:

@@ -193,10 +193,11 @@ class Recall:
             names = (task.identifier for task in collect_dependencies(self.ends))
             yield from self._parts((name, _entry(known[name])) for name in names if name in known)
             return
-        yield head
+        yield head.value()
         fresh = {name: it for name, it in known.items() if self._recalled.get(name) is not it}
         for index, part in enumerate(zip(former, former, strict=False)):
-            yield from self._merged(*part, known, fresh) if index in self._touched else part
+            bodies = [it.body() for it in part]
+            yield from self._merged(*part, known, fresh) if index in self._touched or None in bodies else bodies
         yield from self._parts((name, _entry(it)) for name, it in fresh.items())
 
     def _merged(
