@@ -11,10 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
@@ -62,8 +61,7 @@ _FORESEEN = {out.WILL_RUN, out.MAY_RUN, out.WILL_RESTORE}
 _UNCERTAIN = {out.WILL_RUN, out.MAY_RUN}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How a run goes about its work.
 
     Attributes:
@@ -78,15 +76,15 @@ class Options:
         early: Workers that were started already, None where it was not known that any is needed.
     """
 
-    jobs: int | None = None
-    supply: Mapping[str, float] = field(default_factory=dict)
-    keep_going: bool = False
-    dry_run: bool = False
-    force: frozenset[str] = frozenset()
-    undeclared: str = "track"
-    executor: Executor | None = None
-    executor_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    early: Early | None = None
+    jobs: int | None
+    supply: Mapping[str, float]
+    keep_going: bool
+    dry_run: bool
+    force: frozenset[str]
+    undeclared: str
+    executor: Executor | None
+    executor_kwargs: Mapping[str, Any]
+    early: Early | None
 
 
 class Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dagger.errors import DaggerError
 
@@ -20,8 +20,7 @@ _CLOCK_TICK = 20_000_000  # nanoseconds by which a file system's clock may lag b
 Stamps = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class SeenFile:
+class SeenFile(NamedTuple):
     """A file as it was when a task first opened it.
 
     Attributes:
@@ -56,8 +55,7 @@ class SeenFile:
         return digest, self.stamps == before == after
 
 
-@dataclass(frozen=True)
-class SeenListing:
+class SeenListing(NamedTuple):
     """A directory as it was when a task first listed it.
 
     Attributes:

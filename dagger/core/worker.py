@@ -39,6 +39,7 @@ def main() -> None:
         # One for all: between the rounds there is nothing here that any of them could find.
         with Round(shared_log(os.getpid())) as here:
             connection.sendall(framed(b""))
+            _load_the_rest()
             while True:
                 connection.sendall(framed(_answer(here, _receive(connection))))
     except EOFError:
@@ -81,6 +82,15 @@ def _set_up(given: Setup, connection: socket.socket, notes: mmap.mmap) -> None:
 
         current_process().authkey = given.authkey
     prepare_own_worker(connection.fileno(), notes, given.presence)
+
+
+def _load_the_rest() -> None:
+    """Import what the first round needs besides, while the manager still plans."""
+    with suppress(ImportError):  # whoever needs it will say so
+        import cloudpickle  # noqa: F401
+
+        from dagger.cache import values  # noqa: F401
+        from dagger.core import value_files  # noqa: F401
 
 
 def _answer(here: Round, packed: bytearray) -> bytes:
