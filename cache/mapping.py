@@ -33,7 +33,9 @@ class MappedDigest:
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
-        import mmap  # noqa: F401  (here, not in the child)
+        import mmap  # noqa: F401  (here, not in each child)
+        import resource  # noqa: F401
+        import signal  # noqa: F401
 
         self._told, telling = os.pipe()
         try:
@@ -98,7 +100,9 @@ def _tell_digest(descriptor: int, size: int, telling: int) -> None:
         for number in (signal.SIGBUS, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
+        # All of its pages at once: else the kernel is asked for them one by one, as they are come to.
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        with mmap.mmap(descriptor, size, flags, mmap.PROT_READ) as content:
             os.write(telling, xxhash.xxh3_128_hexdigest(content).encode())
     finally:
         os._exit(0)
