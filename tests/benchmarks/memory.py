@@ -42,7 +42,7 @@ def memory(n: int, rounds: int) -> Iterator[Result]:
     """Measure a no-op of ten times as many tasks."""
     for shape in ("fan", "layers"):
         yield _memory(FUNCTIONS, shape, 10 * n, rounds)
-    yield _memory(SCRIPTS, "fan", n, rounds)
+    yield _memory(SCRIPTS, "fan", 10 * n, rounds)
 
 
 def _memory(name: str, shape: str, n: int, rounds: int) -> Result:
