@@ -10,8 +10,14 @@
 typedef struct {
     PyObject **objects;
     Py_ssize_t count, room;
-    PyObject *functions, *data, *others, *constants; /* tuples of types: tasks of functions, and so on */
+    Py_ssize_t functions; /* how often one of these was met */
+    int depth;
+    PyObject *tasks, *data, *others, *constants; /* tuples of types: tasks with a function, and so on */
 } Found;
+
+#define DEEPEST 16
+
+static PyObject *function_name, *parents_name;
 
 static int is_among(PyObject *types, PyObject *type)
 {
@@ -23,7 +29,7 @@ static int is_among(PyObject *types, PyObject *type)
 
 static int is_of_graph(Found *found, PyObject *type)
 {
-    return is_among(found->data, type) || is_among(found->functions, type) || is_among(found->others, type);
+    return is_among(found->data, type) || is_among(found->tasks, type) || is_among(found->others, type);
 }
 
 static int add(Found *found, PyObject *object)
@@ -40,6 +46,19 @@ static int add(Found *found, PyObject *object)
     return 0;
 }
 
+static int visit(PyObject *object, void *given);
+
+/* Take a container that the collector does not look at: it has been found, or holds nothing that would be looked at. */
+static int look_into(Found *found, PyObject *object)
+{
+    if (found->depth == DEEPEST)
+        return 1;
+    found->depth++;
+    int more = Py_TYPE(object)->tp_traverse(object, visit, found);
+    found->depth--;
+    return more;
+}
+
 /* Take an object that another one refers to; return whether it is more than plain. */
 static int visit(PyObject *object, void *given)
 {
@@ -48,14 +67,34 @@ static int visit(PyObject *object, void *given)
     if (object == Py_None || PyUnicode_CheckExact(object) || PyLong_CheckExact(object) || PyBool_Check(object)
         || PyFloat_CheckExact(object) || PyBytes_CheckExact(object))
         return 0;
-    if (PyDict_CheckExact(object) || PyTuple_CheckExact(object) || PyList_CheckExact(object)
-        || is_of_graph(found, type))
-        return PyObject_GC_IsTracked(object) ? add(found, object) : 0; /* else it holds nothing, or has been found */
-    if (PyFunction_Check(object)) /* its task lets go of it */
+    if (PyDict_CheckExact(object) || PyTuple_CheckExact(object))
+        return PyObject_GC_IsTracked(object) ? add(found, object) : look_into(found, object);
+    if (PyList_CheckExact(object) || is_of_graph(found, type))
+        return PyObject_GC_IsTracked(object) ? add(found, object) : 0;
+    if (PyFunction_Check(object)) {
+        found->functions++;
         return 0;
+    }
     if (PyType_Check(object))
         return !is_of_graph(found, object);
     return !is_among(found->constants, type);
+}
+
+/* Whether all functions that were met are those of tasks, which will let go of them. */
+static int are_of_tasks(Found *found)
+{
+    for (Py_ssize_t index = 0; index < found->count; index++) {
+        PyObject *object = found->objects[index];
+        if (!is_among(found->tasks, (PyObject *)Py_TYPE(object)))
+            continue;
+        PyObject *function = PyObject_GenericGetAttr(object, function_name);
+        if (function == NULL)
+            PyErr_Clear();
+        else if (PyFunction_Check(function))
+            found->functions--;
+        Py_XDECREF(function);
+    }
+    return found->functions == 0;
 }
 
 static int find(Found *found, PyObject *ends)
@@ -68,57 +107,72 @@ static int find(Found *found, PyObject *ends)
         if (Py_TYPE(object)->tp_traverse(object, visit, found))
             return 0;
     }
-    return 1;
+    return are_of_tasks(found);
 }
 
-/* Let data no longer lead to the tasks that make them, nor these to their functions: nothing leads back to itself then.
-   What hides from the collector must not hold anything that it looks at. */
-static int untie(Found *found)
+static void set_all(Found *found, PyObject *types, PyObject *name, PyObject *value)
 {
-    PyObject *nobody = PyTuple_New(0);
-    int done = nobody != NULL;
     for (Py_ssize_t index = 0; index < found->count; index++)
-        Py_INCREF(found->objects[index]); /* a function may be gone with its task, and code of its own run then */
-    for (Py_ssize_t index = 0; done && index < found->count; index++) {
-        PyObject *object = found->objects[index], *type = (PyObject *)Py_TYPE(object);
-        if (is_among(found->data, type))
-            done = PyObject_SetAttrString(object, "_parents", nobody) == 0;
-        else if (is_among(found->functions, type))
-            done = PyObject_SetAttrString(object, "function", Py_None) == 0;
-    }
+        if (is_among(types, (PyObject *)Py_TYPE(found->objects[index]))
+            && PyObject_GenericSetAttr(found->objects[index], name, value) < 0)
+            PyErr_Clear();
+}
+
+/* Let data no longer lead to the tasks that make them, nor these to their functions: nothing leads back to itself then,
+   and what the collector does not see does not hold anything that it looks at. Functions are last: code of their own may
+   run when they go. */
+static void untie(Found *found, PyObject *nobody)
+{
+    for (Py_ssize_t index = 0; index < found->count; index++)
+        Py_INCREF(found->objects[index]);
+    set_all(found, found->data, parents_name, nobody);
+    set_all(found, found->tasks, function_name, Py_None);
     for (Py_ssize_t index = 0; index < found->count; index++)
         Py_DECREF(found->objects[index]);
-    Py_XDECREF(nobody);
-    return done;
 }
 
 static PyObject *untie_plain(PyObject *module, PyObject *args)
 {
     Found found = {NULL};
-    PyObject *ends;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!O!", &PyList_Type, &ends, &PyTuple_Type, &found.functions, &PyTuple_Type,
-                          &found.data, &PyTuple_Type, &found.others, &PyTuple_Type, &found.constants))
+    PyObject *ends, *nobody;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!O!O!", &PyList_Type, &ends, &PyTuple_Type, &found.tasks, &PyTuple_Type,
+                          &found.data, &PyTuple_Type, &found.others, &PyTuple_Type, &found.constants, &PyTuple_Type,
+                          &nobody))
         return NULL;
     int is_plain = find(&found, ends);
-    if (!is_plain)
+    if (is_plain)
+        untie(&found, nobody);
+    else
         while (found.count > 0)
             PyObject_GC_Track(found.objects[--found.count]);
-    int done = !is_plain || untie(&found);
     PyMem_Free(found.objects);
-    return done ? PyBool_FromLong(is_plain) : NULL;
+    return PyBool_FromLong(is_plain);
 }
 
 static PyMethodDef methods[] = {
     {"untie_plain", untie_plain, METH_VARARGS,
-     "untie_plain(ends, kinds of tasks with a function, of data, of other tasks, types of constants)\n\n"
+     "untie_plain(ends, types of tasks with a function, of data, of other tasks, of constants, ())\n\n"
      "Take apart all that tasks lead to, if that is plain, and hide it from the collector; tell whether it was."},
     {NULL},
+};
+
+static int add_names(PyObject *module)
+{
+    function_name = PyUnicode_InternFromString("function");
+    parents_name = PyUnicode_InternFromString("_parents");
+    return function_name == NULL || parents_name == NULL ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, add_names},
+    {0, NULL},
 };
 
 static PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_leaving",
     .m_methods = methods,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__leaving(void) { return PyModuleDef_Init(&module); }

@@ -6,12 +6,16 @@ apart in this way takes longer than to see that nothing is to be done about it. 
 and what makes cycles of it is undone: data let go of their tasks, and tasks of their functions, which would lead to all
 that a program has. It then goes as anything does that nobody needs.
 
-That is for graphs of plain things alone. Where one leads to anything else of a person's own, all is left to Python.
+That is for graphs of plain things alone. Where one leads to anything else of a person's own, all is left to Python. And
+it is done at the last moment, when handlers of the end have been called and threads no longer run; what comes later and
+could see it is a `__del__` that looks at tasks.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
+import sys
 import weakref
 from collections.abc import Iterable
 
@@ -37,9 +41,15 @@ def note(ends: Iterable[AbstractTask]) -> None:
     _ends[:] = map(weakref.ref, ends)
 
 
-# Registered when dagger is imported, so that it comes after whatever the program does at its end.
 @atexit.register
 def _leave() -> None:
-    ends = [task for end in _ends if (task := end()) is not None]
-    if untie_plain is not None and ends:
-        untie_plain(ends, *_KINDS)
+    """Wait for the first search after all handlers; Python is at its end then."""
+    if untie_plain is not None:
+        gc.callbacks.append(_untie)
+
+
+def _untie(phase: str, _: object) -> None:
+    if phase == "start" and sys.is_finalizing():
+        ends = [task for end in _ends if (task := end()) is not None]
+        _ends.clear()
+        untie_plain(ends, *_KINDS, ())
