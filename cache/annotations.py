@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dagger.cache import ownership
 
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+_ADDRESS = r" at 0x[0-9A-Fa-f]+"
 
 
 def annotation_text(value: object) -> str:
@@ -24,7 +24,7 @@ def annotation_text(value: object) -> str:
         return value.__qualname__
     arguments = typing.get_args(value)
     if not arguments:
-        return _ADDRESS.sub("", repr(value)).replace("__main__.", "")
+        return re.sub(_ADDRESS, "", repr(value)).replace("__main__.", "")
     inside = ", ".join(_argument_text(argument) for argument in arguments)
     return f"{annotation_text(typing.get_origin(value))}[{inside}]"
 

@@ -8,7 +8,6 @@ instructions however the source was formatted.
 
 from __future__ import annotations
 
-import dis
 import opcode
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +15,14 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 _VERSION = sys.version_info[:2]
-_EXTENDED_ARG = dis.EXTENDED_ARG
+_EXTENDED_ARG = opcode.EXTENDED_ARG
 _CACHES: dict[int, int] = {}
 if _VERSION >= (3, 13):
-    _CACHES = {dis.opmap[name]: size for name, size in opcode._inline_cache_entries.items()}  # type: ignore[attr-defined]
+    _CACHES = {opcode.opmap[name]: size for name, size in opcode._inline_cache_entries.items()}  # type: ignore[attr-defined]
 elif _VERSION >= (3, 11):
     _CACHES = dict(enumerate(opcode._inline_cache_entries))  # type: ignore[attr-defined]
 
-_ABSOLUTE = frozenset(dis.hasjabs)
+_ABSOLUTE = frozenset(opcode.hasjabs)
 _FUSED = {
     "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
     "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
@@ -47,21 +46,21 @@ _RENAMED = {
 }
 _SHIFTS: dict[int, int] = {}
 if _VERSION >= (3, 11):
-    _SHIFTS[dis.opmap["LOAD_GLOBAL"]] = 1
+    _SHIFTS[opcode.opmap["LOAD_GLOBAL"]] = 1
 if _VERSION >= (3, 12):
-    _SHIFTS[dis.opmap["LOAD_ATTR"]] = 1
-    _SHIFTS[dis.opmap["LOAD_SUPER_ATTR"]] = 2
+    _SHIFTS[opcode.opmap["LOAD_ATTR"]] = 1
+    _SHIFTS[opcode.opmap["LOAD_SUPER_ATTR"]] = 2
 
 
 def _kinds() -> tuple[str, ...]:
-    kinds = ["plain" if number >= dis.HAVE_ARGUMENT else "none" for number in range(len(dis.opname))]
+    kinds = ["plain" if number >= opcode.HAVE_ARGUMENT else "none" for number in range(len(opcode.opname))]
     groups = {
-        "free": dis.hasfree,
-        "local": dis.haslocal,
-        "name": dis.hasname,
-        "const": dis.hasconst,
-        "jump": (*dis.hasjrel, *dis.hasjabs),
-        "fused": [number for number, name in enumerate(dis.opname) if name in _FUSED or name == "RETURN_CONST"],
+        "free": opcode.hasfree,
+        "local": opcode.haslocal,
+        "name": opcode.hasname,
+        "const": opcode.hasconst,
+        "jump": (*opcode.hasjrel, *opcode.hasjabs),
+        "fused": [number for number, name in enumerate(opcode.opname) if name in _FUSED or name == "RETURN_CONST"],
     }
     for kind, group in groups.items():
         for number in group:
@@ -91,7 +90,7 @@ class Operation(NamedTuple):
 
 
 _KINDS = _kinds()
-_NAMES = tuple(_RENAMED.get(name, name) for name in dis.opname)
+_NAMES = tuple(_RENAMED.get(name, name) for name in opcode.opname)
 _JUMPS = {number: Operation(_NAMES[number], "jump", None) for number, kind in enumerate(_KINDS) if kind == "jump"}
 
 
@@ -125,14 +124,14 @@ def stack_effects(code: CodeType) -> list[int]:
     """By how much each of the instructions that `decode` gives lets the stack grow."""
     found: list[int] = []
     for _, _, number, argument in _raw(code.co_code):
-        halves = _FUSED.get(dis.opname[number])
+        halves = _FUSED.get(opcode.opname[number])
         if halves is not None:
             found.extend(1 if half == "LOAD_FAST" else -1 for half in halves)
-        elif dis.opname[number] == "RETURN_CONST":
+        elif opcode.opname[number] == "RETURN_CONST":
             found.extend((1, -1))
         else:
-            takes = number >= dis.HAVE_ARGUMENT
-            found.append(dis.stack_effect(number, argument if takes else None))
+            takes = number >= opcode.HAVE_ARGUMENT
+            found.append(opcode.stack_effect(number, argument if takes else None))
     return found
 
 
@@ -156,7 +155,7 @@ def _raw(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 def _target(offset: int, number: int, argument: int) -> int:
     if number in _ABSOLUTE:
         return argument * 2
-    distance = -argument if "JUMP_BACKWARD" in dis.opname[number] else argument
+    distance = -argument if "JUMP_BACKWARD" in opcode.opname[number] else argument
     cached = _CACHES.get(number, 0) if _VERSION >= (3, 12) else 0
     return offset + 2 + 2 * (distance + cached)
 
@@ -192,7 +191,7 @@ class _Decoder:
         return Operation(name, kind, argument if kind == "plain" else None)
 
     def fused(self, number: int, argument: int) -> tuple[Operation, Operation]:
-        name = dis.opname[number]
+        name = opcode.opname[number]
         if name == "RETURN_CONST":
             constant = Operation("LOAD_CONST", "const", self.constants[argument])
             return constant, Operation("RETURN_VALUE", "none", None)

@@ -7,14 +7,17 @@ version can be told from where it lies.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import types
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dagger.cache import ownership
 from dagger.cache.code_nodes import file_digest
 from dagger.cache.reach import Reference
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 ABSENT = object()
 """Stands for what is not there."""
@@ -72,7 +75,7 @@ def _is_own(full: str) -> bool:
     if top in sys.modules:
         return ownership.is_own(sys.modules[top])
     try:
-        spec = importlib.util.find_spec(top)
+        spec = _find_spec(top)
     except (ImportError, ValueError):
         return False
     if spec is None:
@@ -81,19 +84,25 @@ def _is_own(full: str) -> bool:
     return ownership.is_own_location(top, location)
 
 
+def _find_spec(full: str) -> ModuleSpec | None:
+    from importlib.util import find_spec  # for what is imported inside functions: most code has none
+
+    return find_spec(full)
+
+
 def _is_missing(full: str) -> bool:
     top = full.partition(".")[0]
     if top in sys.modules:
         return False
     try:
-        return importlib.util.find_spec(top) is None
+        return _find_spec(top) is None
     except (ImportError, ValueError):
         return True
 
 
 def _file_of(full: str) -> str:
     try:
-        spec = importlib.util.find_spec(full)
+        spec = _find_spec(full)
         return file_digest(spec.origin) if spec is not None and spec.origin else ""
     except (ImportError, ValueError, OSError):
         return ""

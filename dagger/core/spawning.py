@@ -1,7 +1,8 @@
 """Starting a worker's process, before anything else of a run is there: what it does first is what all wait for.
 
-`PROGRAM` is what a Python is started with. Its standard input is then a socket to the manager, on which comes first the
-import path by which the manager found dagger. All else that goes between the two is framed by its size::
+`PROGRAM` is what a Python is started with; it looks for no garbage until it is up. Its standard input is then a socket
+to the manager, on which comes first the import path by which the manager found dagger. All else that goes between the
+two is framed by its size::
 
     manager --- Setup, round, round -> | <- ready (nothing), outcomes, outcomes --- worker
 """
@@ -23,7 +24,8 @@ from dagger.core.sockets import waiting_pair
 from dagger.errors import DaggerError
 
 PROGRAM = """
-import marshal, os, sys
+import gc, marshal, os, sys
+gc.disable()
 def read(size):
     data = b""
     while len(data) < size:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import mmap
 import os
 import pickle
@@ -40,6 +41,7 @@ def main() -> None:
         with Round(shared_log(os.getpid())) as here:
             connection.sendall(framed(b""))
             _load_the_rest()
+            gc.enable()  # which `PROGRAM` keeps off
             while True:
                 connection.sendall(framed(_answer(here, _receive(connection))))
     except EOFError:
