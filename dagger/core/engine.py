@@ -20,7 +20,7 @@ from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
 from dagger.core import report as out
 from dagger.core.datum import MemoryDatum
 from dagger.core.events import Event, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
-from dagger.core.graph import Slot, measure, most_workers, tie
+from dagger.core.graph import Slot, measure, most_workers, tie, untie
 from dagger.core.holding import Holder
 from dagger.core.inspection import Inspector
 from dagger.core.jobs import Outcome, WorkerLost
@@ -185,6 +185,11 @@ class Engine:
             self._note(warning)
         self.tell(RunEnded(self.report))
         return self.report
+
+    def let_go(self) -> None:
+        """Undo all by which the run leads back to itself, so that it goes at once: else the collector must find it."""
+        untie(self.slots)
+        self._workspace.tell = print
 
     def _loop(self) -> None:
         begun = time.monotonic()

@@ -83,7 +83,7 @@ class Glance:
         self._root = os.fsencode(lookup.places.root)
         self._racy_since = racy_since
         self._under_way = deque(map(self._begun, islice(parts, _AHEAD)))
-        self._later = map(self._begun, parts)
+        self._later = parts
         self._digests: dict[str, str] = {}
 
     def are_all_as_they_were(self, ends: Sequence[AbstractTask], count: int) -> bool:
@@ -145,7 +145,7 @@ class Glance:
         """Yield the parts of the memo; the stamps of the next ones are on their way meanwhile."""
         while self._under_way:
             yield self._under_way.popleft()
-            self._under_way.extend(islice(self._later, 1))
+            self._under_way.extend(map(self._begun, islice(self._later, 1)))
 
     def _begun(self, part: tuple[Packed, Packed]) -> Part:
         summary: Any = part[0].value()

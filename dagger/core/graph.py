@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dagger.abstract import AbstractTask
@@ -117,6 +117,12 @@ def tie(slots: Sequence[Slot]) -> None:
                 followers.setdefault(above, []).append(slot)
     for slot, waiting in followers.items():
         slot.followers = tuple(waiting)
+
+
+def untie(slots: Iterable[Slot]) -> None:
+    """Undo that, once nothing waits any more: no slot leads back to itself then."""
+    for slot in slots:
+        slot.followers = slot.heals = ()
 
 
 def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:

@@ -302,6 +302,7 @@ class WorkflowManager(AbstractManager):
             if not engine.healed:
                 with _no_collection():
                     recall.keep(engine.slots)
+            engine.let_go()
             self._engine = None  # and with it what is known of each task beside its report
 
     def _nothing_to_do(self, tasks: Sequence[AbstractTask], keys: Sequence[str], clock: float) -> RunReport:

@@ -526,3 +526,36 @@ def test_a_value_is_worth_the_same_before_and_after_it_is_read(project):
         """,
     )
     assert project.run("pipeline.py").stdout == project.run("pipeline.py").stdout
+
+
+def test_a_run_goes_at_once(project):
+    """Nothing of it leads back to itself, so that nobody has to look for it: what ran is as many objects as tasks."""
+    project.write(
+        "pipeline.py",
+        """
+        import gc, sys
+        from dagger.abstract import DatumList
+        from dagger.core import FileDatum, FunctionTask, ScriptTask, WorkflowManager
+
+        def join(parts):
+            return {"all": len(parts)}
+
+        gc.disable()
+        sources = [FileDatum(pointer=f"{n}.txt") for n in range(3)]
+        parts = [
+            ScriptTask(f"part{n}", {"source": source}, {"part": f"part{n}.txt"}, script="cp {source} {part}")
+            for n, source in enumerate(sources)
+        ]
+        end = FunctionTask("join", join, {"parts": DatumList(FileDatum, [it["part"] for it in parts])}, {"all": None})
+        WorkflowManager(end).run()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        ours = ("dagger.core.", "dagger.cache.records")  # what takes code apart is no larger than that
+        print(sorted({type(it).__name__ for it in gc.garbage if type(it).__module__.startswith(ours)}))
+        """,
+    )
+    for content in ("first", "changed"):
+        for number in range(3):
+            project.write(f"{number}.txt", content if number == 1 else "same")
+        assert project.run("pipeline.py").stdout == "[]\n"
+        assert {"part1", "join"} <= project.ran()
