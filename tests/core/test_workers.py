@@ -372,9 +372,12 @@ def test_a_stopped_worker_keeps_no_signal_from_the_manager(project):
 big = os.urandom(30 << 20)
 
 def idle():
+    while not os.path.exists("begun"):  # else one worker may get both, before the other is up
+        time.sleep(0.01)
     return {{"x": os.getpid()}}
 
 def busy():
+    note("begun")
     while not os.path.exists("go"):
         time.sleep(0.01)
     return {{"x": 1}}
