@@ -53,16 +53,17 @@ class Packed:
         self._checksum = checksum
 
     def body(self) -> Body | None:
-        """Return its bytes; None where they are not what was written."""
-        body = self._read()
+        """Return its bytes, to be written once more; None where they are not what was written."""
+        body = self.read()
         return None if body is None else Body(body)
 
     def value(self) -> object:
         """Return what was written; None where it is not whole."""
-        body = self._read()
+        body = self.read()
         return None if body is None else marshal.loads(body)
 
-    def _read(self) -> bytes | None:
+    def read(self) -> bytes | None:
+        """Return its bytes; None where they are not what was written."""
         try:
             body = os.pread(self._file.number, self._size, self._place)
         except OSError:
@@ -83,7 +84,7 @@ class _Descriptor:
 def read_parts(path: str) -> Iterator[object]:
     """Yield the parts of what was written last, each when it is asked for; those before one that is not whole."""
     for part in read_packed(path):
-        if (body := part.body()) is None:
+        if (body := part.read()) is None:
             return
         yield marshal.loads(body)
 

@@ -17,7 +17,7 @@ typedef struct {
 
 #define DEEPEST 16
 
-static PyObject *function_name, *parents_name;
+static PyObject *function_name, *parents_name, *nobody;
 
 static int is_among(PyObject *types, PyObject *type)
 {
@@ -121,7 +121,7 @@ static void set_all(Found *found, PyObject *types, PyObject *name, PyObject *val
 /* Let data no longer lead to the tasks that make them, nor these to their functions: nothing leads back to itself then,
    and what the collector does not see does not hold anything that it looks at. Functions are last: code of their own may
    run when they go. */
-static void untie(Found *found, PyObject *nobody)
+static void untie(Found *found)
 {
     for (Py_ssize_t index = 0; index < found->count; index++)
         Py_INCREF(found->objects[index]);
@@ -134,14 +134,13 @@ static void untie(Found *found, PyObject *nobody)
 static PyObject *untie_plain(PyObject *module, PyObject *args)
 {
     Found found = {NULL};
-    PyObject *ends, *nobody;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!O!O!", &PyList_Type, &ends, &PyTuple_Type, &found.tasks, &PyTuple_Type,
-                          &found.data, &PyTuple_Type, &found.others, &PyTuple_Type, &found.constants, &PyTuple_Type,
-                          &nobody))
+    PyObject *ends;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!O!", &PyList_Type, &ends, &PyTuple_Type, &found.tasks, &PyTuple_Type, &found.data,
+                          &PyTuple_Type, &found.others, &PyTuple_Type, &found.constants))
         return NULL;
     int is_plain = find(&found, ends);
     if (is_plain)
-        untie(&found, nobody);
+        untie(&found);
     else
         while (found.count > 0)
             PyObject_GC_Track(found.objects[--found.count]);
@@ -151,20 +150,21 @@ static PyObject *untie_plain(PyObject *module, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"untie_plain", untie_plain, METH_VARARGS,
-     "untie_plain(ends, types of tasks with a function, of data, of other tasks, of constants, ())\n\n"
+     "untie_plain(ends, types of tasks with a function, of data, of other tasks, of constants)\n\n"
      "Take apart all that tasks lead to, if that is plain, and hide it from the collector; tell whether it was."},
     {NULL},
 };
 
-static int add_names(PyObject *module)
+static int add_constants(PyObject *module)
 {
     function_name = PyUnicode_InternFromString("function");
     parents_name = PyUnicode_InternFromString("_parents");
-    return function_name == NULL || parents_name == NULL ? -1 : 0;
+    nobody = PyTuple_New(0);
+    return function_name == NULL || parents_name == NULL || nobody == NULL ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, add_names},
+    {Py_mod_exec, add_constants},
     {0, NULL},
 };
 

@@ -592,10 +592,11 @@ class Engine:
 
     def _settle_known(self) -> None:
         """Settle what is as it was: of a large graph that is most, and nothing waits for it."""
+        reports = self.report.tasks
         known = [slot for slot in self.slots if slot.known is not None]
         for slot in known:
             slot.report = TaskReport(slot.name, out.UP_TO_DATE)
-        self.report.tasks.extend(slot.report for slot in known if slot.report)
+            reports.append(slot.report)
         self._skip([slot.task for slot in known])
 
     def _settle(self, slot: Slot, outcome: str, of: Outcome | None = None, **details: Any) -> None:

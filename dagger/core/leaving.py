@@ -52,4 +52,4 @@ def _untie(phase: str, _: object) -> None:
     if phase == "start" and sys.is_finalizing():
         ends = [task for end in _ends if (task := end()) is not None]
         _ends.clear()
-        untie_plain(ends, *_KINDS, ())
+        untie_plain(ends, *_KINDS)

@@ -60,7 +60,7 @@ def reached(ends):
 
 
 def untie(ends):
-    return leaving.untie_plain(ends, *leaving._KINDS, ())
+    return leaving.untie_plain(ends, *leaving._KINDS)
 
 
 @compiled
