@@ -107,13 +107,13 @@ WorkflowManager(tasks, jobs=3).run(keep_going=True)
 print(len({{task["x"].pointer for task in tasks}}))
 """,
     )
-    at_start = "import os, sys\nif sys.argv[0] == '-c':\n    open('started', 'a').write('.')\n    "
+    at_start = "import os, sys\nif sys.argv[0] == '-c':\n    "
     project.write("usercustomize.py", "")
-    project.write("sitecustomize.py", at_start + "os.path.getsize('started') == 1 or os._exit(3)\n")
+    but_for_one = "try:\n        os.mkdir('one')\n    except FileExistsError:\n        os._exit(3)\n"
+    project.write("sitecustomize.py", at_start + but_for_one)
     run = project.run("pipeline.py", check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "1\n"
-    (project.path / "started").unlink()
     project.write("sitecustomize.py", at_start + "os._exit(3)\n")
     project.write("pipeline.py", project.read("pipeline.py").replace("os.getpid()", "-os.getpid()"))
     run = project.run("pipeline.py", check=False)
