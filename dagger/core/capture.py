@@ -12,9 +12,8 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagger.core.jobs import LOG_TAIL
 from dagger.core.process_groups import is_running
@@ -199,11 +198,15 @@ def _flush(*streams: Any) -> None:
         with suppress(Exception):  # a task may have closed it, or there never was one
             stream.flush()
     with suppress(Exception):
-        _c_library().fflush(None)
+        _flush_c()
 
 
-@cache
-def _c_library() -> Any:
-    import ctypes
+def _flush_c() -> None:
+    from ctypes import CDLL
 
-    return ctypes.CDLL(None)
+    CDLL(None).fflush(None)
+
+
+if not TYPE_CHECKING:
+    with suppress(ImportError):
+        from dagger.core._system import flush as _flush_c

@@ -9,17 +9,29 @@ installed packages and the standard library.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FunctionType, ModuleType, TracebackType
+from contextlib import suppress
+from types import CellType, CodeType, FunctionType, ModuleType, TracebackType
 from typing import Any, ClassVar, NamedTuple
 
 from dagger.core.process_state import ProcessState
 from dagger.errors import TaskError
 
 FULL_COLLECTION_EVERY = 200
+PARTS_OF_FUNCTIONS = (
+    "__name__",
+    "__qualname__",
+    "__annotations__",
+    "__kwdefaults__",
+    "__defaults__",
+    "__module__",
+    "__doc__",
+)
+"""What a function has beside its code, its cells and what is set on it."""
 
 
 Setter = Callable[[Any, Any], None]
@@ -206,15 +218,31 @@ def installed_namespace(name: str) -> dict[str, Any]:
     return import_module(name).__dict__
 
 
-def set_function(setter: Setter, home: JobModule | None, function: FunctionType, state: Any) -> None:
+def make_function(code: CodeType, namespace: dict[str, Any], cells: int | None) -> FunctionType:
+    """Return a function that `set_function` will finish: what it holds may lead back to it."""
+    namespace.setdefault("__builtins__", vars(builtins))
+    return FunctionType(code, namespace, closure=None if cells is None else tuple(CellType() for _ in range(cells)))
+
+
+def make_cell(*content: Any) -> CellType:
+    """Return a cell of a closure; without content an empty one."""
+    return CellType(*content)
+
+
+def set_function(function: FunctionType, state: tuple[Any, ...]) -> None:
     """Finish a function, without overriding what its module's namespace has already.
 
     A second payload brings its own copies of the same globals, and all code of a job must see the same ones.
     """
-    attributes, slots = state
-    for name, value in slots["__globals__"].items():
+    attributes, names, cells, parts, home, _ = state  # the last are modules that are loaded now
+    function.__dict__.update(attributes)
+    for name, value in names.items():
         function.__globals__.setdefault(name, value)
-    setter(function, (attributes, {**slots, "__globals__": {}}))
+    for mine, given in zip(function.__closure__ or (), cells or (), strict=True):
+        with suppress(ValueError):  # nothing was put into it yet
+            mine.cell_contents = given.cell_contents
+    for name, value in parts.items():
+        setattr(function, name, value)
     _note_name(home, function)
 
 

@@ -39,13 +39,11 @@ def take_libraries() -> list[Restore]:
 
 
 def reseed() -> None:
-    """Give each random generator a fresh seed."""
-    import random
-
-    random.seed()
-    numbers = sys.modules.get("numpy.random")
-    if numbers is not None:
-        numbers.seed()
+    """Give each random generator a fresh seed, as one has that is loaded later."""
+    for name in ("random", "numpy.random"):
+        numbers = sys.modules.get(name)
+        if numbers is not None:
+            numbers.seed()
 
 
 def _decimal() -> Restore:

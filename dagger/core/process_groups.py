@@ -56,12 +56,22 @@ def _prctl(option: int, value: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        return bool(libc.prctl(option, value, 0, 0, 0) == 0)
+        return bool(_control()(option, value))
     except (ImportError, OSError, AttributeError):
         return False
+
+
+def _control() -> Callable[[int, int], bool]:
+    try:
+        if __package__:
+            from dagger.core._system import control
+        else:  # in the guardian
+            from _system import control  # type: ignore[import-not-found]
+    except ImportError:
+        from ctypes import CDLL
+
+        return lambda option, value: CDLL(None).prctl(option, value, 0, 0, 0) == 0
+    return control  # type: ignore[no-any-return]
 
 
 def children(pid: int) -> list[int]:

@@ -19,6 +19,9 @@ _SIGNALS = range(1, 32)
 Restore = Callable[[], None]
 LoggerState = tuple[int, list[Any], list[Any], bool, bool]
 
+_FRESH: LoggerState = 0, [], [], True, False
+_FRESH_ROOT: LoggerState = 30, [], [], True, False  # which warns
+
 
 class ProcessState:
     """A snapshot that can be put back as often as one likes, each part by itself."""
@@ -156,38 +159,42 @@ def _warnings() -> Restore:
 
 
 def _locale() -> Restore:
-    import locale
+    # What `locale` itself calls, and loads for three times as long as all else here takes.
+    from _locale import LC_ALL, setlocale
 
-    former = locale.setlocale(locale.LC_ALL)
+    former = setlocale(LC_ALL, None)
 
     def restore() -> None:
-        if locale.setlocale(locale.LC_ALL) != former:
-            locale.setlocale(locale.LC_ALL, former)
+        if setlocale(LC_ALL, None) != former:
+            setlocale(LC_ALL, former)
 
     return restore
 
 
 def _logging() -> Restore:
-    import logging
+    def module() -> Any:
+        return sys.modules.get("logging")
 
-    known = logging.Logger.manager.loggerDict
-    former = {name: _logger_state(each) for name, each in list(known.items()) if _is_logger(each)}
-    root = _logger_state(logging.root)
-    disabled = logging.root.manager.disable
+    former: dict[str, LoggerState] = {}
+    root, disabled = _FRESH_ROOT, 0
+    if module():
+        former = {name: _logger_state(each) for name, each in _loggers().items()}
+        root, disabled = _logger_state(module().root), module().root.manager.disable
 
     def restore() -> None:
-        logging.root.manager.disable = disabled
-        _set_logger(logging.root, root)
-        fresh: LoggerState = logging.NOTSET, [], [], True, False
-        for name, each in list(known.items()):
-            if _is_logger(each):
-                _set_logger(each, former.get(name, fresh))
+        if module():
+            module().root.manager.disable = disabled
+            _set_logger(module().root, root)
+            for name, each in _loggers().items():
+                _set_logger(each, former.get(name, _FRESH))
 
     return restore
 
 
-def _is_logger(each: object) -> bool:
-    return hasattr(each, "handlers")
+def _loggers() -> dict[str, Any]:
+    logging: Any = sys.modules["logging"]
+    known: dict[str, Any] = logging.root.manager.loggerDict
+    return {name: each for name, each in list(known.items()) if hasattr(each, "handlers")}  # others hold a place
 
 
 def _logger_state(logger: Any) -> LoggerState:

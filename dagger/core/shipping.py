@@ -10,15 +10,14 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagger.core.by_name import find_class, load_pickle, value_unpickler
+from dagger.core.code_pickler import CodePickler, is_shipped
 from dagger.core.value_files import dump_pickle, pickling, value_pickler
 from dagger.errors import TaskError
-
-if TYPE_CHECKING:
-    from dagger.core.by_value import ShippingPickler
 
 __all__ = [
     "dump_pickle",
@@ -59,14 +58,21 @@ def ship(obj: object, reached: Reached, classes: Iterable[str] = ()) -> bytes:
         TaskError: Something that the code uses cannot be sent; the message names it.
     """
     wanted = _with_classes(reached, classes)
+    with suppress(Exception):
+        return _Shipment(CodePickler, wanted, {}).pack(obj)
+    from dagger.core.by_value import ShippingPickler, by_value
+
     left_out: dict[tuple[str, str], str] = {}
-    while True:
-        shipment = _Shipment(wanted, left_out)
-        try:
-            return shipment.pack(obj)
-        except _CannotSend as fault:
-            # Rare enough that starting over is cheaper than trying every name before sending it.
-            left_out[fault.place] = fault.kind
+    with by_value():
+        while True:
+            shipment = _Shipment(ShippingPickler, wanted, left_out)
+            try:
+                return shipment.pack(obj)
+            except _CannotSend as fault:
+                # Rare enough that starting over is cheaper than trying every name before sending it.
+                left_out[fault.place] = fault.kind
+            except _Fault as fault:
+                raise fault.told() from fault.__cause__
 
 
 class _CannotSend(Exception):  # noqa: N818  (never leaves this module)
@@ -85,29 +91,29 @@ class _Shipment:
     way: several pickles with one memo, so that what is shared stays shared.
     """
 
-    def __init__(self, reached: Mapping[str, frozenset[str] | None], left_out: Mapping[tuple[str, str], str]) -> None:
-        from dagger.core.by_value import ShippingPickler
-
+    def __init__(
+        self,
+        pickler: type[CodePickler],
+        reached: Mapping[str, frozenset[str] | None],
+        left_out: Mapping[tuple[str, str], str],
+    ) -> None:
         self._file = io.BytesIO()
-        self._pickler: ShippingPickler = ShippingPickler(self._file)
+        self._pickler = pickler(self._file)
         self._reached = reached
         self._left_out = left_out
         self._filled: set[str] = set()
 
     def pack(self, obj: object) -> bytes:
-        from dagger.core.by_value import by_value, is_shipped
-
-        with by_value():
-            self._pickler.dump(list(sys.path))
-            for name in sorted(self._reached):  # a package comes before what is in it
-                module = sys.modules.get(name)
-                if module is not None and is_shipped(module):
-                    self._fill(module)
-            self._pickler.dump(None)
-            self._dump(obj, "")
-            while waiting := [it for it in self._pickler.modules.values() if it.__name__ not in self._filled]:
-                self._fill(waiting[0])
-            self._pickler.dump(None)
+        self._pickler.dump(list(sys.path))
+        for name in sorted(self._reached):  # a package comes before what is in it
+            module = sys.modules.get(name)
+            if module is not None and is_shipped(module):
+                self._fill(module)
+        self._pickler.dump(None)
+        self._dump(obj, "")
+        while waiting := [it for it in self._pickler.modules.values() if it.__name__ not in self._filled]:
+            self._fill(waiting[0])
+        self._pickler.dump(None)
         return self._file.getvalue()
 
     def _fill(self, module: ModuleType) -> None:
@@ -127,8 +133,6 @@ class _Shipment:
             self._dump((frame, attribute, value, None), f"{name}.{attribute}", value)
 
     def _send_parent(self, name: str) -> None:
-        from dagger.core.by_value import is_shipped
-
         parent = sys.modules.get(name.rpartition(".")[0])
         if parent is None or parent.__name__ in self._filled or not is_shipped(parent):
             return
@@ -159,22 +163,31 @@ class _Shipment:
         try:
             self._pickler.dump(obj)
         except Exception as error:
-            raise _fault(place, obj if value is None else value, error) from error
+            raise _Fault(place, obj if value is None else value, error) from error
 
 
-def _fault(place: str, value: object, error: Exception) -> TaskError:
-    """Name what of a task's code cannot be sent."""
-    from dagger.core.by_value import ShippingPickler
-    from dagger.core.unpicklable import find_culprit
+class _Fault(Exception):  # noqa: N818  (never leaves this module)
+    """Something that a task's code uses cannot be sent."""
 
-    culprit = find_culprit(value, place, lambda: ShippingPickler(io.BytesIO()))
-    if culprit is None:
-        return TaskError(f"{place or 'the task'} cannot be sent to a worker: {error}")
-    where, kind = culprit
-    return TaskError(
-        f"{where or 'the task'}: {kind} cannot be sent to a worker; make it inside the function, "
-        "or give the function what it is made from"
-    )
+    def __init__(self, place: str, value: object, error: Exception) -> None:
+        super().__init__(place)
+        self._place = place
+        self._value = value
+        self._error = error
+
+    def told(self) -> TaskError:
+        """Name it."""
+        from dagger.core.by_value import ShippingPickler
+        from dagger.core.unpicklable import find_culprit
+
+        culprit = find_culprit(self._value, self._place, lambda: ShippingPickler(io.BytesIO()))
+        if culprit is None:
+            return TaskError(f"{self._place or 'the task'} cannot be sent to a worker: {self._error}")
+        where, kind = culprit
+        return TaskError(
+            f"{where or 'the task'}: {kind} cannot be sent to a worker; make it inside the function, "
+            "or give the function what it is made from"
+        )
 
 
 def _is_graph(value: object) -> bool:

@@ -89,8 +89,6 @@ def _set_up(given: Setup, connection: socket.socket, notes: mmap.mmap) -> None:
 def _load_the_rest() -> None:
     """Import what the first round needs besides, while the manager still plans."""
     with suppress(ImportError):  # whoever needs it will say so
-        import cloudpickle  # noqa: F401
-
         from dagger.cache import values  # noqa: F401
         from dagger.core import value_files  # noqa: F401
 

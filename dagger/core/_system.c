@@ -1,0 +1,46 @@
+/* Two calls of the system's that Python has no function for. ctypes has, but a worker waits for it to load longer than
+   for all that it does before its first job; process_groups.py and capture.py fall back on it where this could not be
+   compiled. */
+
+#include <Python.h>
+#include <stdio.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+static PyObject *control(PyObject *self, PyObject *args)
+{
+    int option;
+    unsigned long value;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "ik", &option, &value))
+        return NULL;
+#ifdef __linux__
+    return PyBool_FromLong(prctl(option, value, 0, 0, 0) == 0);
+#else
+    Py_RETURN_FALSE;
+#endif
+}
+
+static PyObject *flush(PyObject *self, PyObject *none)
+{
+    (void)self, (void)none;
+    Py_BEGIN_ALLOW_THREADS
+    fflush(NULL);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"control", control, METH_VARARGS, "Call prctl, and return whether that did something."},
+    {"flush", flush, METH_NOARGS, "Write out what C code holds of what was printed."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_system",
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__system(void) { return PyModuleDef_Init(&module); }
