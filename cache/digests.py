@@ -13,6 +13,7 @@ by its bits, since looking for it would cost a second pass.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +40,13 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> Digest:
 def digest_text(string: str) -> Digest:
     """Digest a string's UTF-8 bytes; quick, but not the string's digest as a value."""
     return xxh3_128_hexdigest(text(string))
+
+
+def keyed_digest(text: str, secret: bytes) -> str:
+    """Return a digest of a text that cannot be tried out without the cache's secret (BLAKE2b, keyed)."""
+    from hashlib import blake2b
+
+    return blake2b(os.fsencode(text), key=secret[:64], digest_size=16).hexdigest()
 
 
 def digest_value(

@@ -177,7 +177,7 @@ def _graphs(session: Session) -> tuple[list[WorkflowManager], list[AbstractTask]
 
 
 def _targets(tasks: Iterable[AbstractTask]) -> list[str]:
-    from dagger.core.workspace import declared_paths
+    from dagger.core.datum import declared_paths
 
     paths = [path for task in tasks for datum in task.outputs.values() for path in declared_paths(datum)]
     return [*(task.identifier for task in tasks), *paths]

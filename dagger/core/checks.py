@@ -9,11 +9,10 @@ from itertools import islice
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.abstract.helpers import resources_available
-from dagger.core.datum import FileDatum, FileGlob
+from dagger.core.datum import FileDatum, FileGlob, declared_paths
 from dagger.core.manifest import members
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, ScriptTask, is_written
-from dagger.core.workspace import declared_paths
 from dagger.errors import RefusedError
 
 

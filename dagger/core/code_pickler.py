@@ -242,4 +242,4 @@ REDUCERS: dict[type, Any] = {
     weakref.WeakValueDictionary: lambda it: (weakref.WeakValueDictionary, (dict(it),)),
     io.TextIOWrapper: _refuse_file,
 }
-CodePickler.dispatch_table = ChainMap(REDUCERS, copyreg.dispatch_table)
+CodePickler.dispatch_table = ChainMap[type, Any](REDUCERS, copyreg.dispatch_table)

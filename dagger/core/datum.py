@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +191,17 @@ def _stats() -> StatIndex:
     from dagger.cache.files import StatIndex
 
     return StatIndex()
+
+
+def declared_paths(datum: AbstractDatum) -> Sequence[str]:
+    """Return each path that an output declares, patterns as they stand."""
+    if isinstance(datum, FileDatum):
+        return () if datum.pointer is None else (datum.pointer,)
+    if isinstance(datum, FileGlob):
+        return (datum.pattern,)
+    if isinstance(datum, DatumList):
+        return [path for member in datum.datums for path in declared_paths(member)]
+    return ()
 
 
 def is_path(value: object) -> bool:

@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from dagger.core.datum import MemoryDatum
+from dagger.core.datum import MemoryDatum, declared_paths
 from dagger.core.graph import Slot
-from dagger.core.workspace import declared_paths
 
 if TYPE_CHECKING:
     from dagger.cache.holdings import Holdings

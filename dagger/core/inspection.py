@@ -7,12 +7,11 @@ from functools import cached_property
 
 from dagger.abstract import AbstractDatum
 from dagger.cache.records import Output, Read
-from dagger.core.datum import FileDatum, MemoryDatum
+from dagger.core.datum import FileDatum, MemoryDatum, declared_paths
 from dagger.core.graph import Slot
 from dagger.core.jobs import Outcome
 from dagger.core.manifest import Walker, members
 from dagger.core.places import Places
-from dagger.core.workspace import declared_paths
 
 _MOST_NAMED = 5
 

@@ -17,7 +17,7 @@ from xxhash import xxh3_128_digest
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
-from dagger.cache.digests import digest_bytes, digest_text, digest_value
+from dagger.cache.digests import digest_bytes, digest_text, digest_value, keyed_digest
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
 from dagger.core.outline import Outline, plain_outline, survey
@@ -406,13 +406,6 @@ def type_name(task: AbstractTask) -> str:
     """Return how a task's type is named in keys and listings."""
     cls = type(task)
     return cls.__name__ if cls in _CORE_TASKS else f"{cls.__qualname__}"
-
-
-def keyed_digest(text: str, secret: bytes) -> str:
-    """Return a digest of a text that cannot be tried out without the cache's secret (BLAKE2b, keyed)."""
-    from hashlib import blake2b
-
-    return blake2b(os.fsencode(text), key=secret[:64], digest_size=16).hexdigest()
 
 
 _CORE_QUICKHASHES = {cls._quickhash for cls in _CORE_TASKS}

@@ -20,11 +20,13 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dagger.abstract import DatumList
+from dagger.core.datum import declared_paths
 from dagger.core.environment_reads import EnvironmentReads
 from dagger.core.project_paths import ProjectPaths
 from dagger.core.reads import ABSENT, SeenFile, SeenListing, ValueDigest
@@ -80,13 +82,13 @@ class Tracker:
     @classmethod
     def of_job(cls, job: Job, inputs: Mapping[str, AbstractDatum], outputs: Mapping[str, AbstractDatum]) -> Tracker:
         """Make the tracker of a job."""
+        from dagger.cache.digests import keyed_digest
         from dagger.cache.files import directory_listing_digest
-        from dagger.core.manifest import keyed_digest
 
-        declared = [*_declared(inputs.values()), *_declared(outputs.values())]
+        data = *inputs.values(), *outputs.values()
         return cls(
             job.root,
-            ignore=[os.path.join(job.root, path) for path in declared],
+            ignore=[os.path.join(job.root, path) for datum in data for path in _paths(datum)],
             cache_dir=job.cache,
             digest_file=_stat_index().digest_file,
             digest_listing=directory_listing_digest,
@@ -354,10 +356,10 @@ def _reads_for_messages() -> bool:
     return False
 
 
-def _declared(data: Iterable[AbstractDatum]) -> Iterator[str]:
-    from dagger.core.manifest import members
-    from dagger.core.workspace import declared_paths
-
-    for datum in data:
-        for _, member in members("", datum):
-            yield from declared_paths(member)
+def _paths(datum: AbstractDatum) -> Iterator[str]:
+    """Yield the paths of files, of a pattern those that match."""
+    if isinstance(datum, DatumList):
+        for member in datum.datums:
+            yield from _paths(member)
+    else:
+        yield from declared_paths(datum)

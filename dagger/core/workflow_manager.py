@@ -23,6 +23,7 @@ from dagger.abstract.helpers import (
 from dagger.cache import Cache
 from dagger.cache.records import Output
 from dagger.core import leaving, plain, session as sessions
+from dagger.core.datum import declared_paths
 from dagger.core.events import Event, Listener, Noted, RunEnded, RunStarted, TaskEnded, TaskStarted
 from dagger.core.graph import Slot, most_workers, slots_of
 from dagger.core.lookup import Lookup
@@ -30,7 +31,7 @@ from dagger.core.manifest import Walker, source_files
 from dagger.core.places import Places
 from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
 from dagger.core.task import runs_in_worker
-from dagger.core.workspace import Workspace, declared_paths
+from dagger.core.workspace import Workspace
 from dagger.errors import DaggerError, DeclarationError, RefusedError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
@@ -15,7 +15,7 @@ from dagger.cache.blob_files import all_beside, beside_some
 from dagger.cache.locks import Lock
 from dagger.cache.presence import orphaned
 from dagger.cache.records import Member, Output
-from dagger.core.datum import FileDatum, FileGlob
+from dagger.core.datum import FileDatum, FileGlob, declared_paths
 from dagger.core.places import Places
 from dagger.core.task import matches
 from dagger.errors import CacheError, DamagedError, TaskError
@@ -238,17 +238,6 @@ def leaves(datum: AbstractDatum, output: Output) -> list[Leaf] | None:
             return None
         found += below
     return found
-
-
-def declared_paths(datum: AbstractDatum) -> Sequence[str]:
-    """Return each path that an output declares, patterns as they stand."""
-    if isinstance(datum, FileDatum):
-        return () if datum.pointer is None else (datum.pointer,)
-    if isinstance(datum, FileGlob):
-        return (datum.pattern,)
-    if isinstance(datum, DatumList):
-        return [path for member in datum.datums for path in declared_paths(member)]
-    return ()
 
 
 def _was_written(full: str, since: int, until: int) -> bool:
