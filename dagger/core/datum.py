@@ -195,6 +195,8 @@ def _stats() -> StatIndex:
 
 def declared_paths(datum: AbstractDatum) -> Sequence[str]:
     """Return each path that an output declares, patterns as they stand."""
+    if type(datum) is MemoryDatum:
+        return ()
     if isinstance(datum, FileDatum):
         return () if datum.pointer is None else (datum.pointer,)
     if isinstance(datum, FileGlob):

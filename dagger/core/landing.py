@@ -13,6 +13,7 @@ import builtins
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import CellType, CodeType, FunctionType, ModuleType, TracebackType
@@ -22,6 +23,8 @@ from dagger.core.process_state import ProcessState
 from dagger.errors import TaskError
 
 FULL_COLLECTION_EVERY = 200
+"""Jobs after which all that was ever set aside is looked through, if `_SECONDS_BETWEEN` are over too."""
+_SECONDS_BETWEEN = 1.0  # short jobs make little, and would spend a tenth of their time on it
 PARTS_OF_FUNCTIONS = (
     "__name__",
     "__qualname__",
@@ -102,6 +105,7 @@ class Landing:
 
     current: ClassVar[Landing | None] = None
     _jobs: ClassVar[int] = 0
+    _latest: ClassVar[float] = 0.0
 
     def __init__(self, ground: Ground | None = None) -> None:
         self.modules: dict[str, JobModule] = {}
@@ -375,7 +379,8 @@ def _put_dynamic_classes(classes: dict[str, type]) -> None:
 def _collect() -> None:
     """Free what the job made, cycles too; now and then all that was ever set aside."""
     Landing._jobs += 1
-    if Landing._jobs % FULL_COLLECTION_EVERY == 0:
+    if Landing._jobs >= FULL_COLLECTION_EVERY and time.monotonic() - Landing._latest > _SECONDS_BETWEEN:
+        Landing._jobs, Landing._latest = 0, time.monotonic()
         gc.unfreeze()
     gc.collect()
 

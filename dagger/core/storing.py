@@ -59,15 +59,16 @@ class Storer:
             raise TaskError(f"output {name!r}: {path}cannot be stored: {error}") from error
 
     def _stored(self, name: str, datum: AbstractDatum, pointer: object, given: bool) -> Output:
-        if isinstance(datum, FileGlob):
+        plain = type(datum) is MemoryDatum  # looked up: `isinstance` of an abstract class takes five times as long
+        if not plain and isinstance(datum, FileGlob):
             return self._glob(name, datum)
-        if isinstance(datum, FileDatum):
+        if not plain and isinstance(datum, FileDatum):
             if given and self.pickles and is_pickle(datum):
                 return self._pickle(name, datum, pointer)
             return self._file(name, str(pointer if given else datum.pointer))
         if given:
             datum.populate(pointer)
-        if isinstance(datum, DatumList):
+        if not plain and isinstance(datum, DatumList):
             items = tuple(
                 self._store(f"{name}[{index}]", member, None, False) for index, member in enumerate(datum.datums)
             )
@@ -76,7 +77,7 @@ class Storer:
             return Output(name, "list", digest, meaning, 0, items=items)
         if not datum.verify_available():
             raise TaskError(f"output {name!r} is not there after the task ended well")
-        if isinstance(datum, MemoryDatum):
+        if plain or isinstance(datum, MemoryDatum):
             return self.value(name, datum.pointer)
         return self._handle(name, datum)
 

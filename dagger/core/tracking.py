@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import DatumList
-from dagger.core.datum import declared_paths
+from dagger.core.datum import MemoryDatum, declared_paths
 from dagger.core.environment_reads import EnvironmentReads
 from dagger.core.project_paths import ProjectPaths
 from dagger.core.reads import ABSENT, SeenFile, SeenListing, ValueDigest
@@ -68,7 +68,8 @@ class Tracker:
     ) -> None:
         self.reads: list[Read] = []
         self.unstable: list[str] = []
-        self._paths = ProjectPaths(root, ignore, cache_dir)
+        self._project = root, ignore, cache_dir
+        self._known_paths: ProjectPaths | None = None
         self._digest_file = digest_file
         self._digest_listing = digest_listing
         self._environment = EnvironmentReads(digest_value, self._counts)
@@ -118,6 +119,13 @@ class Tracker:
             os.open = _open_at
         if kind is None:
             self._settle()
+
+    @property
+    def _paths(self) -> ProjectPaths:
+        """Made when the task first reads anything, which most do not."""
+        if self._known_paths is None:
+            self._known_paths = ProjectPaths(*self._project)
+        return self._known_paths
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take note of an audit event; never raises."""
@@ -358,7 +366,7 @@ def _reads_for_messages() -> bool:
 
 def _paths(datum: AbstractDatum) -> Iterator[str]:
     """Yield the paths of files, of a pattern those that match."""
-    if isinstance(datum, DatumList):
+    if type(datum) is not MemoryDatum and isinstance(datum, DatumList):
         for member in datum.datums:
             yield from _paths(member)
     else:
