@@ -51,6 +51,7 @@ class Cache:
         stats: The digests of files by their stat.
         warnings: Sentences for the person who runs this, each said once: what the cache could not
             do.
+        is_private: Whether one manager alone knows of it.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Cache:
         root: str,
         *,
         temporary: bool = False,
+        is_private: bool = False,
     ) -> None:
         self.directory = layout.directory
         self.root = root
         self.warnings: list[str] = []
         self._layout = layout
+        self.is_private = is_private
         self._temporary = temporary
         self._secret: bytes | None = None
         self._stats: StatIndex | None = None
@@ -103,12 +106,17 @@ class Cache:
         return cls(layout, os.path.abspath(root or os.getcwd()))
 
     @classmethod
-    def in_memory(cls, *, root: str | os.PathLike[str] | None = None) -> Cache:
-        """Return a cache that is gone when it is closed; its blobs are in a temporary directory."""
+    def in_memory(cls, *, root: str | os.PathLike[str] | None = None, is_private: bool = False) -> Cache:
+        """Return a cache that is gone when it is closed; its blobs are in a temporary directory.
+
+        Args:
+            root: As for `open`.
+            is_private: Whether one manager alone will know of it.
+        """
         import tempfile
 
         layout = Layout(tempfile.mkdtemp(prefix="dagger-"))
-        return cls(layout, os.path.abspath(root or os.getcwd()), temporary=True)
+        return cls(layout, os.path.abspath(root or os.getcwd()), temporary=True, is_private=is_private)
 
     @cached_property
     def blobs(self) -> BlobStore:
@@ -169,9 +177,10 @@ class Cache:
 
     def holdings(self, presence: Presence) -> Holdings:
         """Return what a run holds names by (keys, outputs' paths), so that no other is at the same task."""
-        from dagger.cache.holdings import Holdings
+        from dagger.cache.holdings import Holdings, PrivateHoldings
 
-        return Holdings(self._layout.locks, presence)
+        kind = PrivateHoldings if self.is_private else Holdings
+        return kind(self._layout.locks, presence)
 
     def records(self, key: str) -> list[Record]:
         """Return the records of a key, newest first; damaged ones are passed over."""

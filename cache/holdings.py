@@ -194,6 +194,30 @@ class Holdings:
         os.pwrite(self._file, entries, place * _SIZE)
 
 
+class PrivateHoldings(Holdings):
+    """What a run holds in a cache that nobody else knows of: it keeps no more than its own tasks from each other."""
+
+    def take(self, wanted: Sequence[Collection[str]]) -> list[list[Lock] | None]:
+        """Take groups of names.
+
+        Returns:
+            For each group what is held now, or None while one of its names is held already.
+        """
+        found = []
+        for names in wanted:
+            group = self._group(names, {}, {})
+            self._mine.update([lock.name for lock in group or ()])
+            found.append(group)
+        return found
+
+    def mark(self, locks: Sequence[Lock]) -> None:
+        """Nobody asks whose an output is."""
+
+    def release(self, locks: Sequence[Lock]) -> None:
+        """Let go of names; each once."""
+        self._mine.difference_update([lock.name for lock in locks])
+
+
 def _read(table: bytes) -> dict[bytes, list[Entry]]:
     """Return the entries by the digests of their names."""
     found: dict[bytes, list[Entry]] = {}

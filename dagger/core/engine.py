@@ -370,6 +370,8 @@ class Engine:
 
     def _unpublished(self, slots: Sequence[Slot]) -> list[Slot]:
         """Look the others up once more: another manager has filed their records since."""
+        if self.cache.is_private:
+            return list(slots)
         seen = {slot: slot.seen for slot in slots if not slot.attempt and slot.seen is not None}
         records = self.cache.records_many(slot.manifest.key for slot in seen if slot.manifest)
         left = []

@@ -83,12 +83,12 @@ class Storer:
 
     def value(self, name: str, value: object) -> Output:
         """File a value as a blob of its own, small ones inside the record."""
-        from dagger.cache import values
-        from dagger.core.value_files import pickling
-
         inline = plain_bytes(value)
         if inline is not None:
             return Output(name, "value", digest_bytes(inline), meaning(value), len(inline), inline=inline)
+        from dagger.cache import values
+        from dagger.core.value_files import pickling
+
         with pickling(name) as factory:
             small = _Small()
             try:

@@ -117,7 +117,7 @@ class WorkflowManager(AbstractManager):
         if isinstance(given, Cache):
             return given
         if given is False:
-            return Cache.in_memory()
+            return Cache.in_memory(is_private=True)
         if given is None or given is True:
             given = os.environ.get("DAGGER_CACHE_DIR") or ".dagger"
         return Cache.open(self.places.absolute(os.fspath(given)), root=self.places.root)
