@@ -46,7 +46,6 @@ class Cache:
     """What is remembered, in one directory. Use ``Cache.open`` or ``Cache.in_memory``.
 
     Attributes:
-        directory: The cache directory; made at the first write.
         root: The root whose files ``stats`` knows.
         stats: The digests of files by their stat.
         warnings: Sentences for the person who runs this, each said once: what the cache could not
@@ -56,18 +55,17 @@ class Cache:
 
     def __init__(
         self,
-        layout: Layout,
+        layout: Layout | None,
         root: str,
         *,
-        temporary: bool = False,
         is_private: bool = False,
     ) -> None:
-        self.directory = layout.directory
         self.root = root
         self.warnings: list[str] = []
-        self._layout = layout
         self.is_private = is_private
-        self._temporary = temporary
+        self._temporary = layout is None
+        if layout is not None:
+            self._layout = layout
         self._secret: bytes | None = None
         self._stats: StatIndex | None = None
         self._process = os.getpid()
@@ -113,10 +111,23 @@ class Cache:
             root: As for `open`.
             is_private: Whether one manager alone will know of it.
         """
-        import tempfile
+        return cls(None, os.path.abspath(root or os.getcwd()), is_private=is_private)
 
-        layout = Layout(tempfile.mkdtemp(prefix="dagger-"))
-        return cls(layout, os.path.abspath(root or os.getcwd()), temporary=True, is_private=is_private)
+    @property
+    def directory(self) -> str:
+        """The cache directory; made at the first write."""
+        return self._layout.directory
+
+    @cached_property
+    def _layout(self) -> Layout:
+        """Where all is; for a cache in memory made when it is first asked for, when workers are coming up already."""
+        from tempfile import mkdtemp
+
+        return Layout(mkdtemp(prefix="dagger-"))
+
+    @property
+    def _has_place(self) -> bool:
+        return not self._temporary or "_layout" in vars(self)
 
     @cached_property
     def blobs(self) -> BlobStore:
@@ -151,10 +162,12 @@ class Cache:
     def stats(self) -> StatIndex:
         """The digests of files by their stat, as of the last run."""
         if self._stats is None:
-            place = self._layout.versioned
-            memo = self._memo_path(STATS)
-            self._stats = StatIndex(place if os.path.isdir(place) else None, former=lambda: read_memo(memo))
+            place = self._layout.versioned if self._has_place else ""
+            self._stats = StatIndex(place if os.path.isdir(place) else None, former=self._former_stats)
         return self._stats
+
+    def _former_stats(self) -> object:
+        return read_memo(self._memo_path(STATS)) if self._has_place else {}
 
     def racy_since(self) -> int:
         """Return the stamp, in ns, from which on a file may have changed without a trace in its stat."""
@@ -316,7 +329,7 @@ class Cache:
 
     def memo(self, kind: str, name: str) -> Iterator[Packed]:
         """Yield what was remembered for the root to spare work, part by part."""
-        return read_packed(self._memo_path(kind, name))
+        return read_packed(self._memo_path(kind, name)) if self._has_place else iter(())
 
     def set_memo(self, kind: str, parts: Iterable[object], name: str) -> None:
         """Remember something that can be made again: plain tuples, lists, dicts, texts, bytes and numbers."""
@@ -352,7 +365,7 @@ class Cache:
     def flush(self) -> None:
         """Write what waits, and what was learnt of files."""
         # What was learnt of files is no reason to make a cache: a dry run leaves nothing.
-        exists = self._is_created or os.path.isdir(self._layout.versioned)
+        exists = self._is_created or (self._has_place and os.path.isdir(self._layout.versioned))
         if self._stats is not None and self._stats.changed and exists:
             self.set_memo(STATS, [self._stats.dump()], "")
         self._begin_group()
@@ -371,7 +384,7 @@ class Cache:
             self._pending.close()
         if self._is_created and "blobs" in vars(self):
             self.blobs.remove_overflow()
-        if self._temporary:
+        if self._temporary and self._has_place:
             import shutil
 
             shutil.rmtree(self.directory, ignore_errors=True)

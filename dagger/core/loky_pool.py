@@ -13,8 +13,9 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from typing import Any
 
-from dagger.core.isolation import ManagerLife, prepare_worker
+from dagger.core.isolation import prepare_worker
 from dagger.core.jobs import Heard, WorkerLost, run_jobs
+from dagger.core.manager_life import ManagerLife
 from dagger.core.process_groups import kill_tree, stop_tree
 
 _LATER = 10

@@ -8,22 +8,22 @@ own, and the line's early end says that the guardian is gone. A line that is fre
 
 from __future__ import annotations
 
+import _socket as socket
 import marshal
 import os
-import socket
 import struct
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.core.process_groups import GRACE, SIGKILL, end_group
-from dagger.core.sockets import waiting_pair
+from dagger.core.sockets import Socket, send_descriptor, waiting_pair
 from dagger.errors import DaggerError, TaskError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ _NO_LIMIT = 2**31 - 1
 class _Line:
     """A socket to the guardian, and what surroundings it was told last."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: Socket) -> None:
         self.connection = connection
         self.env: dict[bytes, bytes] = {}
 
@@ -138,7 +138,7 @@ class ScriptRunner:
         self._grace = grace
         self._held = held
         self._changed = threading.Condition()
-        self._control: socket.socket | None = None
+        self._control: Socket | None = None
         self._guardian: Popen[bytes] | None = None
         self._calls: dict[_Line, Hashable] = {}
         self._free: list[_Line] = []
@@ -260,32 +260,32 @@ class ScriptRunner:
             else:
                 return line
         ours, theirs = waiting_pair()
-        with theirs:
+        with closing(theirs):
             self._send(theirs)
         line = _Line(ours)
         with suppress(BrokenPipeError, ConnectionResetError):  # the missing answer will tell
             line.ask_for(request)
         return line
 
-    def _send(self, theirs: socket.socket) -> None:
+    def _send(self, theirs: Socket) -> None:
         """Hands the guardian its end of a line; starts one where there is none."""
         for _ in range(2):
             control = self._control or self._start()
             try:
-                socket.send_fds(control, [b"s"], [theirs.fileno()])
+                send_descriptor(control, b"s", theirs.fileno())
             except (BrokenPipeError, ConnectionResetError):
                 self._forget()
             else:
                 return
         raise TaskError("the guardian of the scripts ends as soon as it is started; its own words are above")
 
-    def _start(self) -> socket.socket:
+    def _start(self) -> Socket:
         import subprocess
 
         if not sys.executable:
             raise DaggerError("scripts need a Python to run their guardian, but sys.executable is empty")
         ours, theirs = waiting_pair()
-        with theirs:
+        with closing(theirs):
             command = [
                 sys.executable,
                 "-I",
@@ -340,7 +340,7 @@ class _GuardianLostError(TaskError):
     """The guardian was killed while it had a script."""
 
 
-def _await_answer(connection: socket.socket, program: str, on_start: Callable[[int], None] | None) -> ScriptEnd:
+def _await_answer(connection: Socket, program: str, on_start: Callable[[int], None] | None) -> ScriptEnd:
     said = bytearray()
     try:
         if on_start is not None:
@@ -370,7 +370,7 @@ def _await_answer(connection: socket.socket, program: str, on_start: Callable[[i
     return _end_from(said)
 
 
-def _hear(connection: socket.socket, said: bytearray, size: int) -> None:
+def _hear(connection: Socket, said: bytearray, size: int) -> None:
     """Reads on until so many bytes were said; EOFError when the guardian went away."""
     while len(said) < size:
         try:

@@ -12,15 +12,14 @@ from __future__ import annotations
 import marshal
 import os
 import signal
-import socket
 import struct
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from dagger.core.places import import_path
 from dagger.core.process_groups import kill_tree
-from dagger.core.sockets import waiting_pair
+from dagger.core.sockets import Socket, waiting_pair
 from dagger.errors import DaggerError
 
 PROGRAM = """
@@ -83,7 +82,7 @@ class Spawned(NamedTuple):
     """A worker's process and the manager's end of its socket."""
 
     pid: int
-    connection: socket.socket
+    connection: Socket
 
 
 class Early(NamedTuple):
@@ -112,7 +111,7 @@ def spawn() -> Spawned:
         raise DaggerError("functions need a Python to run their workers, but sys.executable is empty")
     path = marshal.dumps(_plain_path(import_path, os.getcwd()))
     ours, theirs = waiting_pair()
-    with theirs:
+    with closing(theirs):
         command = [sys.executable, "-c", PROGRAM]
         actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
         pid = os.posix_spawn(

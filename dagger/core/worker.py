@@ -10,7 +10,6 @@ import gc
 import mmap
 import os
 import pickle
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -18,6 +17,7 @@ from contextlib import suppress
 from dagger.core.capture import shared_log
 from dagger.core.isolation import LONGEST_NOTE, prepare_own_worker
 from dagger.core.rounds import Round
+from dagger.core.sockets import Socket, receive_descriptor
 from dagger.core.spawning import SIZE, Setup, framed
 from dagger.errors import DaggerError
 
@@ -50,7 +50,7 @@ def main() -> None:
         os._exit(1)  # a task has closed the connection
 
 
-def _connection() -> socket.socket:
+def _connection() -> Socket:
     """Take the socket out of the way, and have standard streams whatever the manager has."""
     try:
         descriptor = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
@@ -62,20 +62,18 @@ def _connection() -> socket.socket:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # which takes the least number that is free
             os.set_inheritable(number, True)
-    return socket.socket(fileno=descriptor)
+    return Socket(fileno=descriptor)
 
 
-def _receive_setup(connection: socket.socket) -> tuple[Setup, mmap.mmap]:
-    size, descriptors, _, _ = socket.recv_fds(connection, SIZE.size, 1)
-    if not size:
-        raise EOFError
+def _receive_setup(connection: Socket) -> tuple[Setup, mmap.mmap]:
+    size, descriptor = receive_descriptor(connection, SIZE.size)
     given: Setup = pickle.loads(_read(connection, SIZE.unpack(size)[0]))
-    notes = mmap.mmap(descriptors[0], LONGEST_NOTE, offset=given.place)
-    os.close(descriptors[0])
+    notes = mmap.mmap(descriptor, LONGEST_NOTE, offset=given.place)
+    os.close(descriptor)
     return given, notes
 
 
-def _set_up(given: Setup, connection: socket.socket, notes: mmap.mmap) -> None:
+def _set_up(given: Setup, connection: Socket, notes: mmap.mmap) -> None:
     sys.path[:] = given.path
     sys.argv = given.argv
     os.chdir(given.folder)
@@ -100,12 +98,12 @@ def _answer(here: Round, packed: bytearray) -> bytes:
         return pickle.dumps(DaggerError(f"{type(error).__name__}: {error}"))
 
 
-def _receive(connection: socket.socket) -> bytearray:
+def _receive(connection: Socket) -> bytearray:
     (size,) = SIZE.unpack(_read(connection, SIZE.size))
     return _read(connection, size)
 
 
-def _read(connection: socket.socket, size: int) -> bytearray:
+def _read(connection: Socket, size: int) -> bytearray:
     data = bytearray(size)
     rest = memoryview(data)
     while rest:

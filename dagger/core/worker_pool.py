@@ -17,7 +17,6 @@ import pickle
 import resource
 import select
 import signal
-import socket
 import threading
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from dagger.core.capture import leave_log
 from dagger.core.isolation import LONGEST_NOTE, noted
 from dagger.core.jobs import CUT_OFF, Heard, WorkerLost
 from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, peak_memory, stop_tree
+from dagger.core.sockets import send_descriptor, waiting_pair
 from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
 from dagger.errors import DaggerError
 
@@ -169,7 +169,7 @@ class WorkerPool:
         self._waiting: deque[_Round] = deque()
         self._poll = select.poll()
         self._by_descriptor: dict[int, _Worker] = {}
-        self._wake, self._woken = socket.socketpair()
+        self._wake, self._woken = waiting_pair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
@@ -245,7 +245,7 @@ class WorkerPool:
                 self._by_descriptor[descriptor] = worker
                 self._poll.register(descriptor, select.POLLIN)
         with suppress(OSError):  # it is gone already, which will be heard of
-            socket.send_fds(worker.connection, [told[: SIZE.size]], [self._notes.descriptor])
+            send_descriptor(worker.connection, told[: SIZE.size], self._notes.descriptor)
         self._send(worker, told[SIZE.size :])
         self._tell_listener()
 

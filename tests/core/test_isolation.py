@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dagger.core.capture import capture_output
-from dagger.core.isolation import ManagerLife
+from dagger.core.manager_life import ManagerLife
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and subreapers")
 
@@ -168,7 +168,7 @@ def test_workers_end_with_their_manager_however_it_goes() -> None:
             sys.executable,
             "-c",
             "import subprocess, sys, time\n"
-            "from dagger.core.isolation import ManagerLife\n"
+            "from dagger.core.manager_life import ManagerLife\n"
             "life = ManagerLife()\n"
             "worker = subprocess.Popen([sys.executable, '-c', sys.argv[1], life.path], stdout=subprocess.PIPE)\n"
             "print(worker.pid, worker.stdout.readline().decode().strip(), flush=True)\n"
@@ -232,7 +232,8 @@ def test_what_a_task_left_running_is_ended() -> None:
     done = run(
         """
         import multiprocessing, os, subprocess, sys
-        from dagger.core.isolation import ManagerLife, end_leftovers, prepare_worker
+        from dagger.core.isolation import end_leftovers, prepare_worker
+        from dagger.core.manager_life import ManagerLife
         if __name__ == "__main__":
             life = ManagerLife()
             prepare_worker(life.path)
@@ -270,7 +271,8 @@ def test_a_worker_has_no_input_and_its_children_can_be_interrupted() -> None:
     done = run(
         """
         import os, signal, subprocess, sys, time
-        from dagger.core.isolation import ManagerLife, prepare_worker
+        from dagger.core.isolation import prepare_worker
+        from dagger.core.manager_life import ManagerLife
         life = ManagerLife()
         prepare_worker(life.path)
         os.kill(os.getpid(), signal.SIGINT)
