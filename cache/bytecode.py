@@ -6,8 +6,6 @@ The compiler lays out the same meaning in several ways: it fuses neighbours that
 instructions however the source was formatted.
 """
 
-from __future__ import annotations
-
 import opcode
 import sys
 from collections.abc import Callable, Iterator

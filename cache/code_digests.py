@@ -12,8 +12,6 @@ lines, and a renamed closure variable all show in it), and digesting the syntax 
 file (what was loaded may be gone from the file, a worker has no file, a notebook neither).
 """
 
-from __future__ import annotations
-
 from types import CodeType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary

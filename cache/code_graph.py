@@ -7,8 +7,6 @@ knot's digests do not depend on where one enters it, nor on whether a worker's c
 same objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -20,21 +18,6 @@ from dagger.errors import UndigestibleError
 def digest_text(*parts: object) -> str:
     """Digest plain values (texts, numbers, tuples of them) by their repr."""
     return xxhash.xxh3_128_hexdigest(repr(parts).encode("utf-8", "surrogatepass"))
-
-
-class Edge(NamedTuple):
-    """Something that a node uses.
-
-    Attributes:
-        label: As what, in words that do not depend on where modules lie.
-        node: What.
-        inner: Whether it is a piece of the node (a method of a class, a default), not a part of its
-            own.
-    """
-
-    label: str
-    node: Node
-    inner: bool = False
 
 
 class Node:
@@ -93,6 +76,21 @@ class Node:
             pieces = sorted((edge.label, edge.node.own_digest()) for edge in self.edges if edge.inner)
             self.part_digest = digest_text(self.local, pieces)
         return self.part_digest
+
+
+class Edge(NamedTuple):
+    """Something that a node uses.
+
+    Attributes:
+        label: As what, in words that do not depend on where modules lie.
+        node: What.
+        inner: Whether it is a piece of the node (a method of a class, a default), not a part of its
+            own.
+    """
+
+    label: str
+    node: Node
+    inner: bool = False
 
 
 def walk(root: Node) -> Iterator[tuple[Node, bool]]:

@@ -9,8 +9,6 @@ seconds before the file system's own now, or in the future: it is digested again
 enough.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

@@ -1,7 +1,5 @@
 """What a fingerprint is made of: parts with their source, for keys, records and reasons."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

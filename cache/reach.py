@@ -8,8 +8,6 @@ of the function that contains it.
 A name bound by an import inside the function, and by nothing else, stands for what was imported.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -6,8 +6,6 @@ bit anywhere is noticed here and costs a rerun, never a wrong result. A run with
 no row, and so does without msgspec, whose import takes as long as that of all the rest.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -84,7 +82,7 @@ class Output(NamedTuple):
     size: int
     inline: bytes | None = None
     members: tuple[Member, ...] = ()
-    items: tuple[Output, ...] = ()
+    items: tuple["Output", ...] = ()
     classes: tuple[str, ...] = ()
 
 

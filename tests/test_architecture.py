@@ -146,6 +146,26 @@ def test_start_up_is_light(statement: str) -> None:
     assert not {name for name in foreign if not name.startswith("__editable__")}
 
 
+ALL_WAIT_FOR = [
+    "from dagger.core import FunctionTask, WorkflowManager; import dagger.core.recall, dagger.cache.function_nodes",
+    "import dagger.core.worker, dagger.core.value_files, dagger.cache.presence, dagger.cache.values",
+]
+
+
+@pytest.mark.parametrize("statement", ALL_WAIT_FOR)
+def test_no_annotation_is_compiled_where_all_wait(statement: str) -> None:
+    """A named tuple whose annotations are texts has them compiled: the first of them costs as much as ten modules."""
+    look = """
+import builtins, typing
+real = builtins.compile
+def watched(text, file, mode, *rest, **options):
+    assert mode != "eval", text
+    return real(text, file, mode, *rest, **options)
+builtins.compile = watched
+"""
+    subprocess.run([sys.executable, "-c", look + statement], check=True)
+
+
 def test_the_front_loads_no_room() -> None:
     """`import dagger` loads itself; `dagger.errors` and the rooms come with the first name."""
     assert {it for it in loaded_by("import dagger") if it.startswith("dagger")} == {"dagger"}

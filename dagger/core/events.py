@@ -1,12 +1,9 @@
 """What happens in a run, as frozen values for whoever listens: progress, log, report, JSON. Listeners never steer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from dagger.core.report import RunReport, TaskReport
+from dagger.core.report import RunReport, TaskReport
 
 
 class RunStarted(NamedTuple):
@@ -42,5 +39,5 @@ class RunEnded(NamedTuple):
     report: RunReport
 
 
-Event: TypeAlias = "RunStarted | TaskStarted | TaskEnded | Noted | RunEnded"
+Event: TypeAlias = RunStarted | TaskStarted | TaskEnded | Noted | RunEnded
 Listener = Callable[[Event], None]

@@ -5,8 +5,6 @@ declared as with one digest, and the stamps of all their files with one text of 
 either differs, each of the thousand is looked at by itself.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence

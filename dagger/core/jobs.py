@@ -4,8 +4,6 @@ A worker takes a job's code and data, runs it in isolation (`rounds`), files wha
 small values. What goes wrong travels in the outcome.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 import time
@@ -14,12 +12,12 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.cache.records import Output, Read
+from dagger.core.parcels import Parcel
 from dagger.core.report import Failure
 from dagger.errors import DaggerError
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum
-    from dagger.core.parcels import Parcel
 
 LOG_TAIL = 8192
 LONGEST_ROUND = 0.1
@@ -131,8 +129,8 @@ def pack(jobs: Sequence[Job] | Sequence[Outcome | None]) -> bytes:
 
 def run_here(
     body: object,
-    inputs: Mapping[str, AbstractDatum],
-    outputs: Mapping[str, AbstractDatum],
+    inputs: "Mapping[str, AbstractDatum]",
+    outputs: "Mapping[str, AbstractDatum]",
     job: Job,
 ) -> Outcome:
     """Run a job's body in the manager's own process, for an executor of threads: not isolated, not tracked."""

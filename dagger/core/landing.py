@@ -7,8 +7,6 @@ a filled ``lru_cache``, a counter in a module or a patched class of one job cann
 installed packages and the standard library.
 """
 
-from __future__ import annotations
-
 import builtins
 import gc
 import sys
@@ -103,7 +101,7 @@ class Landing:
         left_threads: Names of threads that the job left running, known once it is over.
     """
 
-    current: ClassVar[Landing | None] = None
+    current: "ClassVar[Landing | None]" = None
     _jobs: ClassVar[int] = 0
     _latest: ClassVar[float] = 0.0
 
@@ -112,7 +110,7 @@ class Landing:
         self.left_threads: tuple[str, ...] = ()
         self._given = ground
 
-    def __enter__(self) -> Landing:
+    def __enter__(self) -> "Landing":
         if Landing.current is not None:
             raise RuntimeError("a job has landed already")
         Landing.current = self

@@ -1,7 +1,5 @@
 """Is a task's result known, does it still hold, and what is it worth: the look-up that comes before any run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial

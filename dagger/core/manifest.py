@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
 
@@ -41,25 +41,35 @@ _common: tuple[Row, ...] = (
 )
 
 
-class Manifest(NamedTuple):
+class Manifest:
     """What a task's result depends on, as far as it is known before it runs.
 
     Attributes:
         rows: Kind, name and digest (or text) of each ingredient.
         key: What the result is filed under; empty where an ingredient has no digest.
         code: The fingerprint that the row ``code`` stands for.
-        reached: Own modules and the names in them that the task's code uses, for shipping.
         uncacheable: Why the task has no key, or empty.
         outline: As `Walker.outline`; empty where there is none.
         files: Path and digest of each file that no task makes, where the outline does not say what it is worth.
     """
 
-    rows: tuple[Row, ...]
-    key: str
-    code: Fingerprint | None
-    uncacheable: str = ""
-    outline: Outline | bytes = b""
-    files: tuple[tuple[str, str], ...] = ()
+    __slots__ = ("code", "files", "key", "outline", "rows", "uncacheable")
+
+    def __init__(
+        self,
+        rows: tuple[Row, ...],
+        key: str,
+        code: Fingerprint | None,
+        uncacheable: str = "",
+        outline: Outline | bytes = b"",
+        files: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.rows = rows
+        self.key = key
+        self.code = code
+        self.uncacheable = uncacheable
+        self.outline = outline
+        self.files = files
 
 
 def source_files(tasks: Iterable[AbstractTask], places: Places) -> Iterator[str]:

@@ -10,8 +10,6 @@ A memo is read in two ways. A `glance` tells whether all is as it was, in the me
 Only where it is not, there is a plan, and `settle` says of each task in it what is known.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain

@@ -7,8 +7,6 @@ two is framed by its size::
     manager --- Setup, round, round -> | <- ready (nothing), outcomes, outcomes --- worker
 """
 
-from __future__ import annotations
-
 import marshal
 import os
 import signal

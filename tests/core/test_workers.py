@@ -449,3 +449,23 @@ WorkflowManager(FunctionTask("share", share, outputs={{"x": None}}, timeout=2), 
     names = project.read("names").split()
     assert len(names) == 2
     project.wait_until(lambda: not any(map(os.path.exists, names)), 15)
+
+
+def test_a_worker_loads_what_it_needs(project):
+    """All wait for the workers, so that what a plain function can do without is left to those that need it."""
+    project.write("helpers.py", "def work():\n    import sys\n    return {'x': sorted(sys.modules)}\n")
+    project.write(
+        "pipeline.py",
+        """
+        from dagger import core
+        from helpers import work
+
+        task = core.FunctionTask("t", work, {}, {"x": None})
+        core.WorkflowManager(task).run()
+        print(*task["x"].pointer)
+        """,
+    )
+    loaded = set(project.run("pipeline.py").stdout.split())
+    assert "dagger.core.worker" in loaded
+    ours = {"dagger.core.workflow_manager", "dagger.core.manifest", "dagger.core.engine"}
+    assert not loaded & {"cloudpickle", "ctypes", "inspect", "locale", "logging", "random", "socket", "tempfile", *ours}
