@@ -221,7 +221,7 @@ class Cache:
             record: Replaces one of the same key, root and discovered reads.
             fingerprint: What its code is made of, for explaining a later change.
         """
-        is_homeless = self._has_overflow() and self._is_homeless(record)
+        is_homeless = self._is_homeless(record)
         if is_homeless or record.key in self._homeless:
             others = [it for it in self._homeless.get(record.key, ()) if not rows.is_same_case(it, record)]
             self._homeless[record.key] = [record, *others] if is_homeless else others
@@ -467,7 +467,8 @@ class Cache:
     def _is_homeless(self, record: Record) -> bool:
         from dagger.cache.collect import blobs_of
 
-        return any(self.blobs.is_spare(digest) for digest, _ in blobs_of(record))
+        needed = [digest for digest, _ in blobs_of(record)]
+        return bool(needed) and self._has_overflow() and any(map(self.blobs.is_spare, needed))
 
     def _with_homeless(self, key: str, row: bytes | None) -> list[Record]:
         return [*self._homeless.get(key, ()), *rows.read_records(row, key)]

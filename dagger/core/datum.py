@@ -106,6 +106,12 @@ class MemoryDatum(AbstractDatum):
             self._known_quickhash = stored.quickhash
         return super().pointer
 
+    def _hold(self, stored: StoredValue) -> None:
+        """Become AVAILABLE with a value that the store has."""
+        self._pointer = stored
+        self._state = _AVAILABLE
+        self._known_quickhash = None
+
     def _validate_format_logic(self) -> bool:
         return True
 

@@ -82,10 +82,6 @@ class Slot:
         """What it holds while it runs, in a form that can be compared."""
         return tuple(sorted(self.task.resources.items())) if self.task._resources else ()
 
-    def __lt__(self, other: Slot) -> bool:
-        """Longest way to the end first; among equals, the order in which they were made."""
-        return (-self.length, self.index) < (-other.length, other.index)
-
 
 def slots_of(graph: Mapping[AbstractTask, Sequence[AbstractTask]]) -> list[Slot]:
     """Return a slot for each task.

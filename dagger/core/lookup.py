@@ -119,6 +119,9 @@ class Lookup:
             self._place(datum)
             datum._found(int(output.value or output.content, 16))
             return
+        if type(datum) is MemoryDatum:
+            datum._hold(self.stored(datum, output))
+            return
         if isinstance(datum, FileGlob):
             datum.populate([member.path for member in output.members])
         elif isinstance(datum, DatumList):

@@ -53,12 +53,12 @@ class ReadyTasks:
         self._company = company
         self._jobs = jobs
         self._free = dict(supply)
-        self._heaps: dict[Demand, list[Slot]] = {}
+        self._heaps: dict[Demand, list[tuple[float, int, Slot]]] = {}
         self._suspect: Slot | None = None
 
     def add(self, slot: Slot) -> None:
-        """Let a task wait for its turn."""
-        heappush(self._heaps.setdefault(slot.demand, []), slot)
+        """Let a task wait for its turn: longest way to the end first; among equals, in the order of the graph."""
+        heappush(self._heaps.setdefault(slot.demand, []), (-slot.length, slot.index, slot))
 
     def take(self) -> list[Slot]:
         """Return the tasks to launch now, to run one after the other; none while nothing fits.
@@ -74,19 +74,20 @@ class ReadyTasks:
         if not fitting:
             return []
         heap = min(fitting, key=lambda it: it[0])
-        if heap[0].suspect:
+        _, _, first = heap[0]
+        if first.suspect:
             if not self.running:
-                self._suspect = heap[0]
+                self._suspect = first
                 return [self._taken(heap, "")]
             return []
-        way = self._way(heap[0])
-        company = self._company(heap[0]) if way else 0
+        way = self._way(first)
+        company = self._company(first) if way else 0
         if len(self.running) - len(self._together) >= self._most(way, company):
             return []
         taken = [self._taken(heap, way)]
         # No worker gets more than half of its share of what waits.
         company = min(company, len(heap) // (2 * self._at_once))
-        while len(taken) <= company and self._goes_with(heap[0], way):
+        while len(taken) <= company and self._goes_with(heap[0][2], way):
             taken.append(self._taken(heap, way))
         self._together.update(taken[1:])
         return taken
@@ -112,8 +113,8 @@ class ReadyTasks:
     def _goes_with(self, slot: Slot, way: str) -> bool:
         return not slot.suspect and self._way(slot) == way and self._company(slot) > 0
 
-    def _taken(self, heap: list[Slot], way: str) -> Slot:
-        slot = heappop(heap)
+    def _taken(self, heap: list[tuple[float, int, Slot]], way: str) -> Slot:
+        _, _, slot = heappop(heap)
         if slot.demand:
             decrement_resources(self._free, dict(slot.demand))
         self.running[slot] = way
