@@ -391,9 +391,9 @@ class Cache:
 
     def note_uses(self, keys: Iterable[str]) -> None:
         """Tell ``gc`` that a run has just used the records of these keys; it gives them in the same order each time."""
-        from dagger.cache.uses import note_uses
-
         if not self._temporary and os.path.isdir(self._layout.versioned):
+            from dagger.cache.uses import note_uses
+
             with contextlib.suppress(OSError):
                 note_uses(self._layout.uses, rows.short(self.root), keys)
 

@@ -36,7 +36,7 @@ class ShippingPickler(CodePickler, cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if issubclass(kind, type):
             return self._class(obj)
-        if kind is FunctionType or kind is TypeVar:
+        if kind is TypeVar:
             _by_value(obj.__module__)
         elif kind is CachedFunction and _is_own_function(obj):
             return self._cached_function(obj)

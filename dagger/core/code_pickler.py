@@ -49,6 +49,7 @@ class CodePickler(pickle.Pickler):
         super().__init__(file, protocol=5)
         self.modules: dict[str, ModuleType] = {}
         self._frames: dict[str, _Frame] = {}
+        self._loose: dict[int, dict[str, Any]] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce functions, their code and modules."""
@@ -71,7 +72,7 @@ class CodePickler(pickle.Pickler):
         """
         kind = type(obj)
         is_class = issubclass(kind, type)
-        if kind in _NOT_SIMPLE or isinstance(obj, (ModuleType, FunctionType)) or (is_class and is_own(obj.__module__)):
+        if kind in _NOT_SIMPLE or isinstance(obj, ModuleType) or (is_class and is_own(obj.__module__)):
             raise NotSimpleError(obj)
         return NotImplemented
 
@@ -88,14 +89,16 @@ class CodePickler(pickle.Pickler):
         return self.frame(module) if module is not None and is_shipped(module) and _is_named(obj) else None
 
     def _function(self, function: FunctionType) -> Any:
-        home = _home(function.__globals__)
-        if home is None:
-            return self.reduce_other(function)
         module = sys.modules.get(function.__module__)
         if module is not None and not is_shipped(module) and module.__name__ != "__main__" and _is_named(function):
             return NotImplemented  # installed, and found by its name
-        own = is_shipped(home)
-        namespace = _Namespace(self.frame(home)) if own else _InstalledNamespace(home.__name__)
+        home = _home(function.__globals__)
+        own = home is None or is_shipped(home)
+        namespace: object
+        if home is None:  # as exec has them
+            namespace = self._loose.setdefault(id(function.__globals__), _told_of(function.__globals__))
+        else:
+            namespace = _Namespace(self.frame(home)) if own else _InstalledNamespace(home.__name__)
         cells = function.__closure__
         codes = list(_codes(function.__code__))
         globals_ = _globals(function, codes)
@@ -177,6 +180,11 @@ def _home(namespace: dict[str, Any]) -> ModuleType | None:
     """The loaded module whose globals these are."""
     module = sys.modules.get(str(namespace.get("__name__")))
     return module if getattr(module, "__dict__", None) is namespace else None
+
+
+def _told_of(namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return what a module's globals say of it: by these, relative imports are found."""
+    return {name: namespace[name] for name in ("__package__", "__name__", "__path__", "__file__") if name in namespace}
 
 
 def _is_named(obj: Any) -> bool:

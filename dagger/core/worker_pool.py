@@ -220,6 +220,7 @@ class WorkerPool:
             stop_tree(worker.pid)
         for worker in workers:
             kill_tree(worker.pid)
+        for worker in workers:  # which the system takes apart side by side
             with suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
         self._wake.close()

@@ -299,9 +299,11 @@ def test_saved_outlives_a_temporary_cache(tmp_path: Path) -> None:
     cache = Cache.in_memory(root=tmp_path)
     (tmp_path / "mine").write_text("x")
     kept = cache.save(str(tmp_path / "mine"), str(tmp_path))
+    directory = Path(cache.blobs.directory).parent.parent
+    assert directory.is_dir()
     cache.close()
     assert Path(kept).read_text() == "x"
-    assert not os.path.exists(cache.directory)
+    assert not directory.exists()
 
 
 def blob(cache: Cache, data: bytes, age: float = 0.0) -> Output:
