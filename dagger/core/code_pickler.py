@@ -59,7 +59,8 @@ class CodePickler(pickle.Pickler):
         if kind is CodeType:
             return marshal.loads, (marshal.dumps(obj),)
         if kind is CellType:
-            return landing.make_cell, _content_of(obj)
+            # It is there before its content, which may lead back to it; so functions that share one still do.
+            return landing.make_cell, (), _content_of(obj) or None, None, None, landing.set_cell
         if issubclass(kind, ModuleType):
             return self._module(obj)
         return self.reduce_other(obj)
@@ -99,19 +100,17 @@ class CodePickler(pickle.Pickler):
             namespace = self._loose.setdefault(id(function.__globals__), _told_of(function.__globals__))
         else:
             namespace = _Namespace(self.frame(home)) if own else _InstalledNamespace(home.__name__)
-        cells = function.__closure__
         codes = list(_codes(function.__code__))
         globals_ = _globals(function, codes)
-        contents = [content for cell in cells or () for content in _content_of(cell)]
+        contents = [content for cell in function.__closure__ or () for content in _content_of(cell)]
         state = (
             function.__dict__,
             globals_ if own else {},
-            cells,
             {name: getattr(function, name) for name in landing.PARTS_OF_FUNCTIONS},
             self.named_in(function) if own else None,
             list(_submodules((*globals_.values(), *contents), codes)),
         )
-        arguments = function.__code__, namespace, None if cells is None else len(cells)
+        arguments = function.__code__, namespace, function.__closure__
         return landing.make_function, arguments, state, None, None, landing.set_function
 
     def _module(self, module: ModuleType) -> Any:

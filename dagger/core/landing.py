@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from types import CellType, CodeType, FunctionType, ModuleType, TracebackType
 from typing import Any, ClassVar, NamedTuple
 
@@ -220,15 +219,20 @@ def installed_namespace(name: str) -> dict[str, Any]:
     return import_module(name).__dict__
 
 
-def make_function(code: CodeType, namespace: dict[str, Any], cells: int | None) -> FunctionType:
+def make_function(code: CodeType, namespace: dict[str, Any], closure: tuple[CellType, ...] | None) -> FunctionType:
     """Return a function that `set_function` will finish: what it holds may lead back to it."""
     namespace.setdefault("__builtins__", vars(builtins))
-    return FunctionType(code, namespace, closure=None if cells is None else tuple(CellType() for _ in range(cells)))
+    return FunctionType(code, namespace, closure=closure)
 
 
-def make_cell(*content: Any) -> CellType:
-    """Return a cell of a closure; without content an empty one."""
-    return CellType(*content)
+def make_cell() -> CellType:
+    """Return an empty cell of a closure."""
+    return CellType()
+
+
+def set_cell(cell: CellType, content: tuple[Any]) -> None:
+    """Fill a cell."""
+    (cell.cell_contents,) = content
 
 
 def set_function(function: FunctionType, state: tuple[Any, ...]) -> None:
@@ -236,13 +240,10 @@ def set_function(function: FunctionType, state: tuple[Any, ...]) -> None:
 
     A second payload brings its own copies of the same globals, and all code of a job must see the same ones.
     """
-    attributes, names, cells, parts, home, _ = state  # the last are modules that are loaded now
+    attributes, names, parts, home, _ = state  # the last are modules that are loaded now
     function.__dict__.update(attributes)
     for name, value in names.items():
         function.__globals__.setdefault(name, value)
-    for mine, given in zip(function.__closure__ or (), cells or (), strict=True):
-        with suppress(ValueError):  # nothing was put into it yet
-            mine.cell_contents = given.cell_contents
     for name, value in parts.items():
         setattr(function, name, value)
     _note_name(home, function)

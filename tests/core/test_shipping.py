@@ -467,6 +467,58 @@ def test_tasks_of_all_forms(project: Project) -> None:
     assert project.run(script, *forms) == ["11", "10", "2", "12", "20", "('Callable', 10)", "13", "('wrapped', 1)"]
 
 
+@pytest.mark.parametrize("more", ["None", "Own"])
+def test_functions_are_what_they_were(project: Project, more: str) -> None:
+    """Both ways: as dagger alone takes them apart, and beside a class, for which cloudpickle is there."""
+    script = f"""
+        import xml.etree.ElementTree
+        class Own: pass
+        def pair():
+            count = 0
+            def add():
+                nonlocal count
+                count += 1
+            def get():
+                return count
+            return add, get
+        add, get = pair()
+        def late():
+            def inner():
+                return unset
+            if get():
+                unset = 1
+            return inner
+        holder = late()
+        def knot():
+            def even(n): return n == 0 or odd(n - 1)
+            def odd(n): return n != 0 and even(n - 1)
+            return even
+        even = knot()
+        def named(a, /, b: "int" = 1, *, c=[2], **rest) -> "str":
+            'Say so.'
+            yield a, b, c, sorted(rest)
+        named.mark = named
+        loose = {{}}
+        exec("def first(): return second()\\ndef second(): return len(seen)\\nseen = [1, 2]", loose)
+        first, second = loose["first"], loose["second"]
+        def task():
+            def inner():
+                return xml.etree.ElementTree.Element("a").tag
+            add()
+            add()
+            loose_too = second.__globals__ is first.__globals__ and first.__globals__ is not globals()
+            try:
+                holder()
+            except NameError:
+                empty = True
+            return get(), empty, even(7), list(named(0, d=1)), named.mark is named, named.__doc__, \\
+                sorted(named.__annotations__), named.__qualname__, holder.__qualname__, first(), loose_too, inner(), \\
+                task.__module__, {more} is None
+        """
+    whole = "(2, True, False, [(0, 1, [2], ['d'])], True, 'Say so.', ['b', 'return'], 'named', 'late.<locals>.inner', 2"
+    assert project.run(script) == [f"{whole}, True, 'a', '__main__', {more == 'None'})"]
+
+
 def test_what_a_task_defines_itself_comes_back_by_value(project: Project) -> None:
     """A class that is made inside a function has no name that leads to it, whatever it is called."""
     script = """
