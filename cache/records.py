@@ -86,6 +86,9 @@ class Output(NamedTuple):
     classes: tuple[str, ...] = ()
 
 
+Output.__annotations__["items"] = tuple[Output, ...]  # Python 3.10 does not resolve a name inside of a plain type
+
+
 class Record(NamedTuple):
     """What is remembered of one finished task.
 
