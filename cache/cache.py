@@ -111,7 +111,10 @@ class Cache:
             root: As for `open`.
             is_private: Whether one manager alone will know of it.
         """
-        return cls(None, os.path.abspath(root or os.getcwd()), is_private=is_private)
+        cache = cls(None, os.path.abspath(root or os.getcwd()), is_private=is_private)
+        if not is_private:
+            _ = cache._layout  # two threads that ask for it at once would make two
+        return cache
 
     @property
     def directory(self) -> str:
@@ -120,7 +123,7 @@ class Cache:
 
     @cached_property
     def _layout(self) -> Layout:
-        """Where all is; for a cache in memory made when it is first asked for, when workers are coming up already."""
+        """Where all is; for a private cache made when it is first asked for, when workers are coming up already."""
         from tempfile import mkdtemp
 
         return Layout(mkdtemp(prefix="dagger-"))

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 import cloudpickle
 
 from dagger.cache.ownership import is_own, is_own_namespace
 from dagger.core import landing
+from dagger.core.code_objects import reduce_code
 from dagger.core.code_pickler import REDUCERS, CachedFunction, CodePickler, is_shipped
 
 _MADE_BY_CACHE = frozenset({"__wrapped__", "cache_parameters"})
@@ -36,6 +37,8 @@ class ShippingPickler(CodePickler, cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if issubclass(kind, type):
             return self._class(obj)
+        if kind is CodeType:
+            return reduce_code(obj)
         if kind is TypeVar:
             _by_value(obj.__module__)
         elif kind is CachedFunction and _is_own_function(obj):

@@ -31,7 +31,8 @@ CachedFunction = type(lru_cache(lambda: None))
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL"})
 # Pickle alone would write these in another way than cloudpickle: a type variable by a name that the worker may lack.
-_NOT_SIMPLE = frozenset({CachedFunction, MethodType, TypeVar, weakref.WeakSet})
+_NOT_SIMPLE = frozenset({CachedFunction, CodeType, MethodType, TypeVar, weakref.WeakSet})
+_CONSTANTS = frozenset(map(type, (None, True, 0, 0.0, 0j, "", b"", ...)))
 
 
 class NotSimpleError(TypeError):
@@ -56,7 +57,7 @@ class CodePickler(pickle.Pickler):
         kind = type(obj)
         if kind is FunctionType:
             return self._function(obj)
-        if kind is CodeType:
+        if kind is CodeType and _is_compiled(obj):
             return marshal.loads, (marshal.dumps(obj),)
         if kind is CellType:
             # It is there before its content, which may lead back to it; so functions that share one still do.
@@ -191,6 +192,16 @@ def _is_named(obj: Any) -> bool:
         return landing.resolve(obj.__module__, obj.__qualname__) is obj
     except AttributeError:
         return False
+
+
+def _is_compiled(constant: object) -> bool:
+    """Tell whether code has no constants but what Python compiles: of others, `marshal` makes bytes or an error."""
+    kind = type(constant)
+    if kind is CodeType:
+        return all(map(_is_compiled, constant.co_consts))  # type: ignore[attr-defined]
+    if kind is tuple or kind is frozenset:
+        return all(map(_is_compiled, constant))  # type: ignore[call-overload]
+    return kind in _CONSTANTS
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -339,14 +339,19 @@ def _own_names(former: dict[str, ModuleType]) -> Iterator[str]:
     from dagger.cache.ownership import is_extension, is_own
 
     for name, module in list(sys.modules.items()):
-        if former.get(name) is module:
+        if name in former and former[name] is module:
             continue
-        if isinstance(module, JobModule):
+        if isinstance(module, JobModule) or _is_stub(name, module):
             yield name
         elif module is not None and is_own(module):
             namespace = getattr(module, "__dict__", {})
             if not is_extension(namespace) and not _is_made_up(name, namespace):
                 yield name
+
+
+def _is_stub(name: str, module: ModuleType | None) -> bool:
+    """Tell whether a job has put something of its own where a module of the standard library is to be."""
+    return name in sys.stdlib_module_names and getattr(module, "__spec__", None) is None
 
 
 def _is_made_up(name: str, namespace: dict[str, Any]) -> bool:

@@ -183,7 +183,8 @@ def _logging() -> Restore:
 
     def restore() -> None:
         if module():
-            module().root.manager.disable = disabled
+            if module().root.manager.disable != disabled:
+                module().disable(disabled)  # by which loggers forget what they took it to be
             _set_logger(module().root, root)
             for name, each in _loggers().items():
                 _set_logger(each, former.get(name, _FRESH))

@@ -519,6 +519,22 @@ def test_functions_are_what_they_were(project: Project, more: str) -> None:
     assert project.run(script) == [f"{whole}, True, 'a', '__main__', {more == 'None'})"]
 
 
+def test_constants_that_no_compiler_made(project: Project) -> None:
+    """Code may have been given others since, as by decorators that bind names early."""
+    script = """
+        import types
+        class Odd(str): pass
+        def bound(function, **values):
+            code = function.__code__
+            constants = tuple(values.get(it, it) if isinstance(it, str) else it for it in code.co_consts)
+            return types.FunctionType(code.replace(co_consts=constants), globals(), "bound")
+        def plain():
+            return "ADD"([1, 2]), type("ODD").__name__, (lambda: "ADD")()
+        task = bound(plain, ADD=sum, ODD=Odd("odd"))
+        """
+    assert project.run(script, "task") == ["(3, 'Odd', 'ADD')"]
+
+
 def test_what_a_task_defines_itself_comes_back_by_value(project: Project) -> None:
     """A class that is made inside a function has no name that leads to it, whatever it is called."""
     script = """

@@ -469,3 +469,49 @@ def test_a_worker_loads_what_it_needs(project):
     assert "dagger.core.worker" in loaded
     ours = {"dagger.core.workflow_manager", "dagger.core.manifest", "dagger.core.engine"}
     assert not loaded & {"cloudpickle", "ctypes", "inspect", "locale", "logging", "random", "socket", "tempfile", *ours}
+
+
+def test_what_one_task_loads_is_as_new_for_the_next(project):
+    """Nothing loads logging for a worker; what a task says of it, or puts in its place, is that task's affair."""
+    project.write(
+        "helpers.py",
+        """
+        def stands_in():
+            import sys, types
+            sys.modules["logging"] = types.ModuleType("logging")
+            sys.modules["random"] = None
+
+        def disables():
+            import logging
+            logging.disable(logging.CRITICAL)
+            logging.basicConfig(level=5)
+            return logging.getLogger("x").isEnabledFor(logging.WARNING)
+
+        def looks():
+            import logging
+            log = logging.getLogger("x")
+            return log.isEnabledFor(logging.WARNING), log.isEnabledFor(logging.INFO), len(logging.root.handlers)
+
+        def draws():
+            import random
+            random.seed(1)
+            return random.random() < 1
+        """,
+    )
+    project.write(
+        "pipeline.py",
+        """
+        import helpers
+        from dagger import core
+
+        names = ["stands_in", "looks", "disables", "looks", "draws"]
+        def task(number):
+            named = getattr(helpers, names[number])
+            return core.FunctionTask(f"t{number}", lambda: {"x": named()}, {}, {"x": None})
+        tasks = [task(number) for number in range(len(names))]
+        core.WorkflowManager(tasks, jobs=1, undeclared="ignore").run()
+        print(*(task["x"].pointer for task in tasks), sep="\\n")
+        """,
+    )
+    seen = "(True, False, 0)"
+    assert project.run("pipeline.py").stdout.splitlines() == ["None", seen, "False", seen, "True"]
