@@ -19,8 +19,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.capture import flush_all, leave_log
@@ -230,18 +231,19 @@ def helpers() -> list[int]:
     return found if pid is None else [*found, pid]
 
 
-@contextmanager
-def no_fork_returns() -> Iterator[None]:
+class no_fork_returns:  # noqa: N801  (used as a function is)
     """End a child that a task forked when it comes to the end of the task's code, as a second worker in the making."""
-    mine = os.getpid()
-    error: BaseException | None = None
-    try:
-        yield
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        if os.getpid() != mine:
+
+    def __enter__(self) -> None:
+        self._mine = os.getpid()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if os.getpid() != self._mine:
             _end_fork(error)
 
 
