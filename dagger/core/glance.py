@@ -261,10 +261,19 @@ def is_marked(entry: Entry) -> bool:
     outline, _, outputs, reads, files, marks = entry
     return (
         type(outline) is tuple
-        and all(mark is not None or kind != "file" or digest == ABSENT for kind, _, digest, mark in reads)
-        and all(mark is not None for _, _, mark in files)
-        and all(mark is not None or len(output) != _FILE for output, mark in zip(outputs, marks, strict=True))
+        and (not reads or all(it is not None or kind != "file" or digest == ABSENT for kind, _, digest, it in reads))
+        and (not files or all(mark is not None for _, _, mark in files))
+        and (
+            _FILE not in map(len, outputs)
+            or all(mark is not None or len(output) != _FILE for output, mark in zip(outputs, marks, strict=True))
+        )
     )
+
+
+def has_files(entry: Entry) -> bool:
+    """Tell whether a task reads, takes or makes any file whose stamps count."""
+    _, _, outputs, reads, files, _ = entry
+    return bool(reads or files) or _FILE in map(len, outputs)
 
 
 def _marks(entry: Entry) -> Iterator[Any]:

@@ -26,6 +26,7 @@ from dagger.core.glance import (
     Entry,
     Glance,
     entries_in,
+    has_files,
     is_marked,
     is_whole,
     output_of,
@@ -259,7 +260,7 @@ class Recall:
     def _marked(self, entry: Entry) -> Entry:
         """Return an entry with the marks of its files as far as they are known now."""
         outline, key, outputs, reads, files, marks = entry
-        if type(outline) is not tuple:
+        if type(outline) is not tuple or not has_files(entry):
             return entry
         mark = self._mark
         reads = tuple([(*it[:3], mark(it[1], it[2]) or it[3]) if it[0] == "file" else it for it in reads])

@@ -1,7 +1,7 @@
 """Start: what comes before the first line of work.
 
-Targets: ``import dagger.core`` costs no more than ``import click``, ``dagger --help`` at most twice
-``python -c 'import click'``; a no-op run loads none of the modules that it does not use.
+Targets: ``import dagger.core``, and its manager with it, costs no more than ``import click``, ``dagger --help`` at most
+twice ``python -c 'import click'``; a no-op run loads none of the modules that it does not use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.benchmarks import peers, tools
 from tests.benchmarks.harness import Contender, Result, Sample, Target, call, race
 
+MANAGER = "from dagger.core import WorkflowManager"
 UNUSED = ("click", "cloudpickle", "diskcache", "django", "loky", "multiprocessing", "numpy", "pandas", "rich")
 
 
@@ -30,11 +31,12 @@ def start(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
                 Contender("python", (python, "-c", "pass"), folder),
                 Contender("import click", (python, "-c", "import click"), folder),
                 Contender("import dagger.core", (python, "-c", "import dagger.core"), folder),
+                Contender(MANAGER, (python, "-c", MANAGER), folder),
             ],
             rounds,
             settle=2,
         ),
-        [Target("import dagger.core", "import click", 1.0)],
+        [Target(name, "import click", 1.0) for name in ("import dagger.core", MANAGER)],
     )
     dagger = Path(python).with_name("dagger")
     yield Result(
