@@ -179,11 +179,21 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type(error).__name__, message[-1] if message else type(error).__name__, text)
 
 
-def with_room(failure: Failure, root: str, log: str) -> Failure:
-    """Add to a failure which disk is full, if one is: neither a script nor an exception need name it."""
+def full_disks(root: str, log: str) -> list[str]:
+    """Return which places that a task writes to are full: asked at once, since the next moment another may make room.
+
+    Args:
+        root: The project's folder.
+        log: The task's log.
+    """
+    full = [place for place in (root, os.path.dirname(log)) if _is_full(place)]
     from tempfile import gettempdir
 
-    full = [place for place in (root, os.path.dirname(log), gettempdir()) if _is_full(place)]
+    return [*full, *filter(_is_full, (gettempdir(),))]
+
+
+def with_room(failure: Failure, full: Sequence[str]) -> Failure:
+    """Add to a failure which disks were full, if any: neither a script nor an exception need name them."""
     if not full:
         return failure
     return failure._replace(message=f"{failure.message}; no room is left on the disk of {' and '.join(full)}")

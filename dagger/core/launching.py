@@ -30,7 +30,18 @@ from dagger.core.capture import remove_shared_logs
 from dagger.core.cores import cores
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, StoredValue, unseen_file
 from dagger.core.graph import Slot
-from dagger.core.jobs import CUT_OFF, LONGEST_ROUND, Job, Outcome, Packed, WorkerLost, failure_of, read_tail, with_room
+from dagger.core.jobs import (
+    CUT_OFF,
+    LONGEST_ROUND,
+    Job,
+    Outcome,
+    Packed,
+    WorkerLost,
+    failure_of,
+    full_disks,
+    read_tail,
+    with_room,
+)
 from dagger.core.manifest import Walker, code_of, members, merge
 from dagger.core.parcels import Item, Parcel, are_plain, can_be_parcelled
 from dagger.core.places import Places
@@ -329,9 +340,10 @@ class Launcher:
                 outcome = Outcome(failure=failure, seconds=end.seconds, log=said)
             except Exception as error:
                 outcome = Outcome(failure=failure_of(error))
+            full = full_disks(self.places.root, log)
             self._script_logs.keep(printed, log)
             assert outcome.failure is not None
-            return outcome._replace(failure=with_room(outcome.failure, self.places.root, log), started=started)
+            return outcome._replace(failure=with_room(outcome.failure, full), started=started)
 
         return lambda done, latest: self.shells.submit(run, done, latest)
 

@@ -21,7 +21,7 @@ from dagger.cache.blobs import BlobStore
 from dagger.cache.records import Read
 from dagger.core.capture import Capture
 from dagger.core.isolation import end_leftovers, no_fork_returns, note
-from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, pack, with_room
+from dagger.core.jobs import LONGEST_ROUND, Job, Outcome, Packed, failure_of, full_disks, pack, with_room
 from dagger.core.landing import Ground, Landing
 from dagger.core.parcels import Parcel
 from dagger.core.places import Places
@@ -89,7 +89,8 @@ class Round:
                 os.chdir(job.root)
                 outcome = _run(job, landing.load)
         except BaseException as error:
-            outcome = Outcome(failure=with_room(failure_of(error), job.root, job.log))
+            full = full_disks(job.root, job.log)
+            outcome = Outcome(failure=with_room(failure_of(error), full))
         finally:
             end_leftovers()
         seconds = time.perf_counter() - clock
