@@ -19,9 +19,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from dagger.core.capture import flush_all, leave_log
@@ -231,19 +230,18 @@ def helpers() -> list[int]:
     return found if pid is None else [*found, pid]
 
 
-class no_fork_returns:  # noqa: N801  (used as a function is)
+@contextmanager
+def no_fork_returns() -> Iterator[None]:
     """End a child that a task forked when it comes to the end of the task's code, as a second worker in the making."""
-
-    def __enter__(self) -> None:
-        self._mine = os.getpid()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if os.getpid() != self._mine:
+    mine = os.getpid()
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if os.getpid() != mine:
             _end_fork(error)
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 GRACE = 2.0
 _MARK = "dagger: the time limit of this task was reached"
@@ -21,13 +21,12 @@ class TimeLimitReached(BaseException):
     """The task's time is up."""
 
 
-def time_limit(seconds: float | None) -> AbstractContextManager[None]:
-    """Let the body run for so many seconds at most; None for no limit. Only in a process's main thread."""
-    return nullcontext() if seconds is None else _limited(seconds)
-
-
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Let the body run for so many seconds at most; None for no limit. Only in a process's main thread."""
+    if seconds is None:
+        yield
+        return
     message = f"ran longer than its time limit of {seconds:g} s"
 
     def ring(_signal: int, _frame: object) -> None:

@@ -266,14 +266,11 @@ class WorkerPool:
             self._send(worker, framed(round_.packed))
 
     def _free_for(self, round_: _Round) -> _Worker | None:
-        least = None
-        for worker in self._workers:
-            if worker.is_up and worker.cut == math.inf:
-                if not worker.rounds:
-                    return worker
-                if least is None or len(worker.rounds) < len(least.rounds):
-                    least = worker
-        return least if least and round_.tasks > 1 and len(least.rounds) == 1 else None
+        listening = (it for it in self._workers if it.is_up and it.cut == math.inf)
+        least = min(listening, key=lambda it: len(it.rounds), default=None)
+        if least is None or not least.rounds:
+            return least
+        return least if round_.tasks > 1 and len(least.rounds) == 1 else None
 
     def _hear(self) -> None:
         try:
