@@ -259,13 +259,12 @@ def is_whole(summary: object) -> bool:
 def is_marked(entry: Entry) -> bool:
     """Tell whether a task's outline and the stamps of its files are known, so that it can be summed up with others."""
     outline, _, outputs, reads, files, marks = entry
-    return (
-        type(outline) is tuple
-        and (not reads or all(it is not None or kind != "file" or digest == ABSENT for kind, _, digest, it in reads))
-        and (not files or all(mark is not None for _, _, mark in files))
-        and (
-            _FILE not in map(len, outputs)
-            or all(mark is not None or len(output) != _FILE for output, mark in zip(outputs, marks, strict=True))
+    return type(outline) is tuple and (
+        not has_files(entry)
+        or (
+            all(mark is not None or kind != "file" or digest == ABSENT for kind, _, digest, mark in reads)
+            and all(mark is not None for _, _, mark in files)
+            and all(mark is not None or len(output) != _FILE for output, mark in zip(outputs, marks, strict=True))
         )
     )
 

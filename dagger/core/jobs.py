@@ -187,9 +187,9 @@ def full_disks(root: str, log: str) -> list[str]:
         log: The task's log.
     """
     full = [place for place in (root, os.path.dirname(log)) if _is_full(place)]
-    from tempfile import gettempdir
+    from tempfile import gettempdir  # behind the others, since it takes some ms to load
 
-    return [*full, *filter(_is_full, (gettempdir(),))]
+    return [*full, gettempdir()] if _is_full(gettempdir()) else full
 
 
 def with_room(failure: Failure, full: Sequence[str]) -> Failure:
