@@ -92,6 +92,15 @@ _NAMES = tuple(_RENAMED.get(name, name) for name in opcode.opname)
 _JUMPS = {number: Operation(_NAMES[number], "jump", None) for number, kind in enumerate(_KINDS) if kind == "jump"}
 
 
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object, and those of all that is defined inside."""
+    waiting = [code]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        waiting.extend(const for const in current.co_consts if isinstance(const, CodeType))
+
+
 def decode(code: CodeType) -> list[Operation]:
     """Decode a code object's instructions."""
     found: list[Operation] = []

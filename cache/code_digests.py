@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import xxhash
 
-from dagger.cache.bytecode import Operation
+from dagger.cache.bytecode import Operation, nested
 from dagger.cache.silence import ANNOTATION_FLAGS, loads_closure, prepared, silent_indices
 
 FRAME_READERS = frozenset({"eval", "query", "evaluate", "sql", "execute"})
@@ -77,14 +77,8 @@ def code_form(code: CodeType, *, annotations: bool = False) -> CodeForm:
 
 def docstrings(code: CodeType) -> tuple[str, ...]:
     """The docstrings of a function's code and of all functions defined inside."""
-    found: list[str] = []
-    waiting = [code]
-    while waiting:
-        current = waiting.pop()
-        if current.co_consts and isinstance(current.co_consts[0], str) and current.co_flags & _OPTIMIZED:
-            found.append(current.co_consts[0])
-        waiting.extend(const for const in current.co_consts if isinstance(const, CodeType))
-    return tuple(sorted(found))
+    functions = (it for it in nested(code) if it.co_consts and it.co_flags & _OPTIMIZED)
+    return tuple(sorted(it.co_consts[0] for it in functions if isinstance(it.co_consts[0], str)))
 
 
 def canonical_constant(value: object) -> object:

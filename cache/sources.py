@@ -8,6 +8,7 @@ import textwrap
 from functools import lru_cache
 from types import CodeType, FunctionType
 
+from dagger.cache.bytecode import nested
 from dagger.cache.code_digests import code_form
 
 CHANGED = "(the file was changed after this was loaded)"
@@ -86,11 +87,8 @@ class _Index:
         self._index_tree(tree)
 
     def _index_codes(self, code: CodeType) -> None:
-        waiting = [code]
-        while waiting:
-            current = waiting.pop()
+        for current in nested(code):
             self.codes.setdefault((current.co_name, current.co_firstlineno), current)
-            waiting.extend(const for const in current.co_consts if isinstance(const, CodeType))
 
     def _index_tree(self, tree: ast.AST) -> None:
         waiting: list[tuple[ast.AST, str]] = [(tree, "")]

@@ -22,7 +22,7 @@ from importlib import import_module
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NoReturn, TypeVar
 
-from dagger.cache.bytecode import decode
+from dagger.cache.bytecode import decode, nested
 from dagger.cache.ownership import is_extension, is_own
 from dagger.core import landing
 from dagger.core.landing import ModuleFrame
@@ -101,7 +101,7 @@ class CodePickler(pickle.Pickler):
             namespace = self._loose.setdefault(id(function.__globals__), _told_of(function.__globals__))
         else:
             namespace = _Namespace(self.frame(home)) if own else _InstalledNamespace(home.__name__)
-        codes = list(_codes(function.__code__))
+        codes = list(nested(function.__code__))
         globals_ = _globals(function, codes)
         contents = [content for cell in function.__closure__ or () for content in _content_of(cell)]
         state = (
@@ -202,14 +202,6 @@ def _is_compiled(constant: object) -> bool:
     if kind is tuple or kind is frozenset:
         return all(map(_is_compiled, constant))  # type: ignore[call-overload]
     return kind in _CONSTANTS
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a function's code, and that of all that is defined in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
 
 
 def _globals(function: FunctionType, codes: Iterable[CodeType]) -> dict[str, Any]:
