@@ -6,7 +6,8 @@ Can be used and tested alone; knows nothing of tasks. Each public name is loaded
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.blobs import BlobStore as BlobStore

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import types
-import typing
 from collections.abc import Iterator
 
 from dagger.cache import ownership
@@ -22,6 +20,9 @@ def annotation_text(value: object) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, types.FunctionType):
         return value.__qualname__
+    import re
+    import typing
+
     arguments = typing.get_args(value)
     if not arguments:
         return re.sub(_ADDRESS, "", repr(value)).replace("__main__.", "")
@@ -41,6 +42,8 @@ def own_classes(value: object) -> Iterator[type]:
         if isinstance(current, (list, tuple)):
             waiting.extend(current)
         else:
+            import typing
+
             waiting.extend(typing.get_args(current))
 
 

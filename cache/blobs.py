@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import count
 from threading import get_ident
-from typing import BinaryIO
 
 import xxhash
 
@@ -43,6 +42,7 @@ from dagger.cache.records import Member
 from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor, write_all
 from dagger.cache.trees import build_tree, collect_members, digest_members, exchange
 from dagger.errors import CacheError, DamagedError
+from dagger.lean_typing import BinaryIO
 
 # Blobs whose digest this process has checked, by path. Stores are made anew for each job, the
 # knowledge stays.

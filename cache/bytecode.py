@@ -6,11 +6,14 @@ The compiler lays out the same meaning in several ways: it fuses neighbours that
 instructions however the source was formatted.
 """
 
+from __future__ import annotations
+
 import opcode
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, NamedTuple
+
+from dagger.lean_typing import Any, NamedTuple
 
 _VERSION = sys.version_info[:2]
 _EXTENDED_ARG = opcode.EXTENDED_ARG

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from dagger.cache import rows
 from dagger.cache.files import StatIndex
@@ -28,6 +27,7 @@ from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_p
 from dagger.cache.presence import Presence
 from dagger.cache.records import Entry, Record
 from dagger.cache.rows import StoredCode
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.blobs import BlobStore

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from dagger.cache import ownership
 from dagger.cache.annotations import annotation_text, own_classes
 from dagger.cache.code_graph import Edge, Node, digest_text
 from dagger.cache.code_nodes import _extension_of
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker

@@ -12,14 +12,16 @@ lines, and a renamed closure variable all show in it), and digesting the syntax 
 file (what was loaded may be gone from the file, a worker has no file, a notebook neither).
 """
 
+from __future__ import annotations
+
 from types import CodeType
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import xxhash
 
 from dagger.cache.bytecode import Operation, nested
 from dagger.cache.silence import ANNOTATION_FLAGS, loads_closure, prepared, silent_indices
+from dagger.lean_typing import NamedTuple
 
 FRAME_READERS = frozenset({"eval", "query", "evaluate", "sql", "execute"})
 """Methods, as of pandas and duckdb, whose text may name variables of the function that calls them."""

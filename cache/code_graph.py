@@ -7,12 +7,14 @@ knot's digests do not depend on where one enters it, nor on whether a worker's c
 same objects.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import xxhash
 
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import NamedTuple
 
 
 def digest_text(*parts: object) -> str:

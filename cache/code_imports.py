@@ -10,11 +10,11 @@ import importlib
 import sys
 import types
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from dagger.cache import ownership
 from dagger.cache.code_nodes import file_digest
 from dagger.cache.reach import Reference
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec

@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3

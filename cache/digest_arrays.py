@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
 from dagger.cache.digest_encoding import Branch, Encoded, by_names, by_nothing, flat, seal, tag
 from dagger.cache.digest_instances import by_global_name, class_name
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

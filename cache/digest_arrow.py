@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from dagger.cache.digest_encoding import Branch, Encoded, by_names, by_nothing, tag
 from dagger.cache.digest_instances import class_name
 from dagger.cache.digest_streams import Streams
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

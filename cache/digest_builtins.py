@@ -8,7 +8,6 @@ by representation, and what is so common that it should be quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from xxhash import xxh3_128_digest
 
@@ -25,6 +24,7 @@ from dagger.cache.digest_encoding import (
 )
 from dagger.cache.digest_instances import attributes, class_name, refuse
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

@@ -6,11 +6,11 @@ import builtins
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from dagger.cache.digest_encoding import Branch, by_names, seal, tag
 from dagger.cache.digest_instances import attributes, class_name, refuse
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

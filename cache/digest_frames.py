@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from dagger.cache.digest_encoding import Branch, by_names, by_nothing, seal, tag
 from dagger.cache.digest_instances import class_name
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

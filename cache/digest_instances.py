@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any
 
 from dagger.cache.digest_encoding import (
     Branch,
@@ -26,6 +25,7 @@ from dagger.cache.digest_encoding import (
     tag,
 )
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from dagger.cache.digest_builtins import BUILTINS, PLAIN
 from dagger.cache.digest_callables import CALLABLES
@@ -22,6 +21,7 @@ from dagger.cache.digest_instances import (
     pickling_hooks,
 )
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from dagger.cache.digest_encoding import Branch, Encoded, by_nothing, tag
 from dagger.cache.digest_instances import class_name
 from dagger.cache.digest_streams import Streams
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import Any
 
 Code = Callable[[object], str]
 Opener = Callable[[Any, Code], "bytes | Branch"]

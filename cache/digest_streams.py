@@ -6,11 +6,10 @@ of its nulls, one for the lengths of what varies, and one for the bytes of what 
 
 from __future__ import annotations
 
-from typing import Any
-
 from xxhash import xxh3_128
 
 from dagger.cache.digest_encoding import seal, tag
+from dagger.lean_typing import Any
 
 
 class Streams:

@@ -16,12 +16,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from xxhash import xxh3_128_hexdigest
 
 from dagger.cache.digest_encoding import LEAVES, Branch, seal, text
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from dagger.cache.digest_kinds import Code

@@ -23,12 +23,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagger.cache.database import connect, delete_rows, open_store, set_rows
 from dagger.cache.index import UnavailableError
 from dagger.cache.layout import make_private
 from dagger.cache.locks import wait_for_lock
+from dagger.lean_typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,14 +7,14 @@ RECORD there is to say whose a module is, which takes longer than all else that 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import ModuleType
-from typing import cast
 
 import xxhash
+
+from dagger.lean_typing import cast
 
 Distribution = tuple[str, str]
 """Name and version of something installed."""
@@ -23,7 +23,6 @@ SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 """Folders that hold what is installed."""
 
 # Compiled when first used: code that reaches no installed package comes to none of them.
-_SITE_ROOT = r"^(.*[/\\](?:site-packages|dist-packages))[/\\](.+)$"
 _REQUIREMENT_NAME = r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)"
 _EXTRA_MARKER = r";.*\bextra\s*=="
 
@@ -93,10 +92,11 @@ def _find(name: str) -> str:
 
 @cache
 def _distribution_of(name: str, location: str) -> Distribution | None:
-    match = re.match(_SITE_ROOT, os.path.abspath(location)) if location else None
-    if match is None:
+    if not location:
         return None
-    root, inside = match.group(1), match.group(2).replace("\\", "/")
+    root, inside = _split_at_site(os.path.abspath(location))
+    if not inside:
+        return None
     first = inside.partition("/")[0]
     if first.endswith(".egg"):
         return _split_stem(first[: -len(".egg")])
@@ -153,6 +153,15 @@ def _claimed_tops(folder: str) -> frozenset[str]:
     return frozenset(_top_level(file) for file in _claimed_files(folder))
 
 
+def _split_at_site(path: str) -> tuple[str, str]:
+    """Return the last folder of distributions on a path and, with ``/`` between its parts, what comes after it."""
+    parts = path.replace("\\", "/").split("/")
+    for count in range(len(parts) - 1, 1, -1):
+        if parts[count - 1] in SITE_FOLDERS:
+            return path[: len("/".join(parts[:count]))], "/".join(parts[count:])
+    return path, ""
+
+
 @cache
 def _metadata(folder: str) -> tuple[tuple[str, str], ...]:
     """The headers of a distribution's METADATA, in order."""
@@ -171,6 +180,8 @@ def _identity(folder: str) -> Distribution:
 
 @cache
 def _requirements(name: str) -> tuple[Distribution, ...]:
+    import re
+
     folder = _installed().get(name)
     if folder is None:
         return ()
@@ -207,6 +218,8 @@ def _split_stem(stem: str) -> Distribution:
 
 
 def _normal(name: str) -> str:
+    import re
+
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

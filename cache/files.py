@@ -9,13 +9,14 @@ seconds before the file system's own now, or in the future: it is digested again
 enough.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import stat
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import NamedTuple
 
 import xxhash
 
@@ -26,6 +27,7 @@ from dagger.cache.stamps import Stamps, stamps_of
 from dagger.cache.streams import hash_descriptor
 from dagger.cache.trees import collect_members, digest_members
 from dagger.errors import CacheError
+from dagger.lean_typing import NamedTuple
 
 _KEPT_DAYS = 90
 _LARGE = 4 << 20

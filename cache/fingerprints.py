@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from dagger.cache.code_graph import Node, Settler, digest_text, walk
 from dagger.cache.ownership import with_required
 from dagger.cache.parts import Fingerprint, Part
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker

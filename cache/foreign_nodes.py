@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from dagger.cache import ownership
 from dagger.cache.annotations import annotation_text
 from dagger.cache.code_digests import code_form, docstrings
 from dagger.cache.code_graph import Edge, Node, digest_text
 from dagger.cache.code_imports import ABSENT
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from typing import TYPE_CHECKING
 
 from dagger.cache import code_imports, ownership
 from dagger.cache.code_digests import code_form
@@ -14,6 +13,7 @@ from dagger.cache.code_imports import ABSENT
 from dagger.cache.code_nodes import namespace_builtins
 from dagger.cache.foreign_nodes import contents, fill_dispatcher, fill_foreign, function_aspects, module_name
 from dagger.cache.reach import Reference, reach
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
 
 from dagger.errors import CacheError
+from dagger.lean_typing import Protocol
 
 
 class UnavailableError(CacheError):

@@ -1,7 +1,10 @@
 """What a fingerprint is made of: parts with their source, for keys, records and reasons."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+
+from dagger.lean_typing import NamedTuple
 
 Digest = str
 

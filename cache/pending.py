@@ -11,9 +11,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
 
 from dagger.cache.index import Index, UnavailableError
+from dagger.lean_typing import TypeVar
 
 _T = TypeVar("_T")
 

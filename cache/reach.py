@@ -8,16 +8,17 @@ of the function that contains it.
 A name bound by an import inside the function, and by nothing else, stands for what was imported.
 """
 
-import re
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import CodeType
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from dagger.cache.bytecode import Operation
 from dagger.cache.code_digests import FRAME_READERS, GLOBAL_LOADS
 from dagger.cache.silence import meaningful_operations
+from dagger.lean_typing import NamedTuple
 
 TOLD_BY_MENTION = {
     "docs": frozenset({"__doc__", "getdoc"}),
@@ -42,7 +43,7 @@ _VARIABLE_LOADS = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 )
 _VARIABLE_WRITES = frozenset({"STORE_FAST", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF"})
-_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_IDENTIFIER = r"[^\W\d]\w*"
 _PADDING = frozenset({"NOP", "SWAP", "ROT_TWO", "POP_TOP"})
 
 
@@ -186,9 +187,11 @@ class _Reader:
 
 def _named_in_texts(code: CodeType) -> Iterator[Reference]:
     """Yield what constant texts may name: ``frame.query("size > @LIMIT")`` reads a global."""
+    import re
+
     for const in code.co_consts:
         if isinstance(const, str):
-            yield from (Reference("global", name) for name in set(_IDENTIFIER.findall(const)))
+            yield from (Reference("global", name) for name in set(re.findall(_IDENTIFIER, const)))
 
 
 def _written(code: CodeType, operations: list[Operation]) -> Iterator[str]:

@@ -6,13 +6,14 @@ bit anywhere is noticed here and costs a rerun, never a wrong result. A run with
 no row, and so does without msgspec, whose import takes as long as that of all the rest.
 """
 
-import re
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
 
 import xxhash
 
 from dagger.errors import DamagedError
+from dagger.lean_typing import NamedTuple, TypeVar
 
 FORMAT = 1
 INLINE_LIMIT = 4096
@@ -82,7 +83,7 @@ class Output(NamedTuple):
     size: int
     inline: bytes | None = None
     members: tuple[Member, ...] = ()
-    items: tuple["Output", ...] = ()
+    items: tuple[Output, ...] = ()
     classes: tuple[str, ...] = ()
 
 
@@ -209,10 +210,14 @@ _MARKED = "\0([0-9a-f]{4})"
 
 def _escape(text: str) -> str:
     """Write each lone surrogate, and the mark itself, as a NUL and four hexadecimal digits."""
+    import re
+
     return re.sub(_LONE, lambda found: f"\0{ord(found[0]):04x}", text)
 
 
 def _unescape(text: str) -> str:
+    import re
+
     return re.sub(_MARKED, lambda found: chr(int(found[1], 16)), text)
 
 

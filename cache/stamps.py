@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from dagger.lean_typing import TYPE_CHECKING
 
 Stamps = tuple[int, int, int, int]
 """Size, mtime_ns, ctime_ns and inode."""

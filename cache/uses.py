@@ -5,16 +5,18 @@ nothing has changed pays for one digest and one system call, however many its ta
 file of those that it uses no more, and pays nothing for what came before.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Container, Iterable, Iterator
-from typing import NamedTuple
 
 import xxhash
 
 from dagger.cache.layout import make_private
 from dagger.cache.records import decode, encode
 from dagger.errors import DamagedError
+from dagger.lean_typing import NamedTuple
 
 _LAST = "-"
 _FORMER = "+"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dagger.cache import ownership
 from dagger.cache.code_graph import Edge, Node, digest_text
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.code_nodes import NodeMaker

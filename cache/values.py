@@ -10,16 +10,16 @@ Loading runs code: whoever calls ``load`` has checked the digest of what it load
 
 from __future__ import annotations
 
+import _pickle as pickle
 import io
 import mmap
 import os
-import pickle
 import struct
+from _pickle import PickleBuffer
 from collections.abc import Callable, Iterable
-from pickle import PickleBuffer
-from typing import BinaryIO, NoReturn, Protocol, cast
 
 from dagger.errors import DamagedError
+from dagger.lean_typing import BinaryIO, NoReturn, Protocol, cast
 
 MAGIC = b"\x00dagger1"
 SMALLEST_BUFFER = 4096

@@ -6,8 +6,8 @@ Importing this loads nothing that is not asked for: each public name comes from 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dagger.abstract import (
         AbstractCommunicator as AbstractCommunicator,

@@ -5,16 +5,18 @@ All that is shown to a person goes through here; what programs read (JSON) escap
 
 from __future__ import annotations
 
-import re
-
 # What moves a terminal's cursor, sets its title or turns a text around; halves of characters, which no encoding has.
-# A text, since few runs have a use for the pattern that it compiles to.
+# A text, since few runs have a use for the pattern that it compiles to, or for `re`.
 _UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
     """Return a text with nothing in it that a terminal would obey; names and what tasks print may hold anything."""
-    return text if text.isprintable() else re.sub(_UNSEEN, lambda it: ascii(it[0])[1:-1], text.replace("\r\n", "\n"))
+    if text.isprintable():
+        return text
+    import re
+
+    return re.sub(_UNSEEN, lambda it: ascii(it[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:

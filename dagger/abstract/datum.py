@@ -10,10 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
 
 from dagger.abstract.states import DATUM_TRANSITIONS, DatumState, checked_move
 from dagger.errors import DeclarationError, PointerError
+from dagger.lean_typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from dagger.abstract.datum import AbstractDatum
 from dagger.errors import DeclarationError, RefusedError
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask

@@ -7,9 +7,9 @@ Where one says `end_tasks` it takes a task or several.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, TypeAlias
 
 from dagger.errors import RefusedError
+from dagger.lean_typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any
 
 from dagger.abstract.datum import AbstractDatum
 from dagger.errors import DeclarationError
+from dagger.lean_typing import Any
 
 Converter = Callable[[Any], Any]
 """Takes a datum of the type that it was registered for, gives what the task's code gets to see."""

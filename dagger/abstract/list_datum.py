@@ -7,12 +7,12 @@ a member that another task populates meanwhile is seen at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, overload
 
 from dagger.abstract.datum import NOTHING, AbstractDatum
 from dagger.abstract.input_converters import Converter, InputForm, converter_registry
 from dagger.abstract.states import DATUM_TRANSITIONS, DatumState, checked_move
 from dagger.errors import DeclarationError, PointerError, StateError
+from dagger.lean_typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask

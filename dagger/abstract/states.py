@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TypeVar
 
 from dagger.errors import StateError
+from dagger.lean_typing import TypeVar
 
 
 class DatumState(IntEnum):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, ClassVar
 
 from dagger.abstract.communicator import AbstractCommunicator, DefaultCommunicator
 from dagger.abstract.datum import NOTHING, AbstractDatum
@@ -34,6 +33,7 @@ from dagger.errors import (
     TaskError,
     UnknownOutputError,
 )
+from dagger.lean_typing import Any, ClassVar
 
 __all__ = ["AbstractTask", "TaskState", "on_create"]
 

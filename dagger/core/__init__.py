@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
 from dagger.core.report import Failure, RunReport, TaskReport, WorkflowError
 from dagger.core.task import FunctionTask, PklTask, ScriptTask
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.core.workflow_manager import WorkflowManager

@@ -6,12 +6,12 @@ the running script in both.
 
 from __future__ import annotations
 
+import _pickle as pickle
 import os
-import pickle
-from typing import Any, BinaryIO
 
 from dagger.core.landing import JobModule, Landing, resolve
 from dagger.errors import TaskError
+from dagger.lean_typing import Any, BinaryIO
 
 
 class ValueUnpickler(pickle.Unpickler):

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from dagger.core.jobs import LOG_TAIL
 from dagger.core.process_groups import is_running
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 
 class Capture:

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
 
 from dagger.core.places import Places
 from dagger.errors import CacheError, UsageError
+from dagger.lean_typing import TYPE_CHECKING, Any
 from dagger.printable import one_line
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ From its version 3.1.3 on cloudpickle leaves the name out, so that equal code ma
 from __future__ import annotations
 
 from types import CodeType
-from typing import Any
 
 import cloudpickle
+
+from dagger.lean_typing import Any
 
 _LEFT_OUT = "<dynamic-code>"
 

@@ -8,10 +8,10 @@ fifth of the time that a worker needs to come up. Classes and the odd rest are l
 
 from __future__ import annotations
 
+import _pickle as pickle
 import copyreg
 import io
 import marshal
-import pickle
 import sys
 import threading
 import weakref
@@ -20,18 +20,18 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, NoReturn, TypeVar
 
 from dagger.cache.bytecode import decode, nested
 from dagger.cache.ownership import is_extension, is_own
 from dagger.core import landing
 from dagger.core.landing import ModuleFrame
+from dagger.lean_typing import Any, NoReturn
 
 CachedFunction = type(lru_cache(lambda: None))
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL"})
-# Pickle alone would write these in another way than cloudpickle: a type variable by a name that the worker may lack.
-_NOT_SIMPLE = frozenset({CachedFunction, CodeType, MethodType, TypeVar, weakref.WeakSet})
+# Pickle alone would write these in another way than cloudpickle.
+_NOT_SIMPLE = frozenset({CachedFunction, CodeType, MethodType, weakref.WeakSet})
 _CONSTANTS = frozenset(map(type, (None, True, 0, 0.0, 0j, "", b"", ...)))
 
 
@@ -73,8 +73,9 @@ class CodePickler(pickle.Pickler):
             NotSimpleError: It is more than this alone takes apart.
         """
         kind = type(obj)
-        is_class = issubclass(kind, type)
-        if kind in _NOT_SIMPLE or isinstance(obj, ModuleType) or (is_class and is_own(obj.__module__)):
+        is_own_class = issubclass(kind, type) and is_own(obj.__module__)
+        is_of_typing = kind.__module__ == "typing"  # as a type variable, which goes by a name that the worker may lack
+        if is_own_class or is_of_typing or kind in _NOT_SIMPLE or isinstance(obj, ModuleType):
             raise NotSimpleError(obj)
         return NotImplemented
 

@@ -20,7 +20,7 @@ def _content(datum: AbstractDatum) -> object:
     path = str(datum.pointer)
     if not path.endswith(".pkl"):
         return path
-    from pickle import UnpicklingError
+    from _pickle import UnpicklingError
 
     from dagger.core.shipping import load_pickle
 

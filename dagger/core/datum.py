@@ -7,22 +7,19 @@ joins the two and hands a finished task's data their values as `StoredValue`, re
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
 from dagger.abstract.datum import NOTHING
 from dagger.core.session import NotComputed, current
 from dagger.errors import DamagedError, DeclarationError, PointerError
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.cache.files import StatIndex
 
-_is_plain_path = re.compile(r"[A-Za-z0-9_@%+=:,./-]{1,250}").fullmatch
-"""Tell of most paths by a glance that they can be one."""
-_MAGIC = frozenset("*?[")
+_LONGEST_PLAIN = 250 if os.name == "posix" else 0  # elsewhere more characters than one have a meaning
 # Looking up a member of an enumeration is dear.
 _POPULATED, _AVAILABLE = DatumState.POPULATED, DatumState.AVAILABLE
 
@@ -212,6 +209,11 @@ def declared_paths(datum: AbstractDatum) -> Sequence[str]:
     return ()
 
 
+def _is_plain_path(value: str) -> bool:
+    """Tell of most paths by a glance that they can be one."""
+    return 0 < len(value) <= _LONGEST_PLAIN and value.isascii() and value.isprintable() and "\\" not in value
+
+
 def is_path(value: object) -> bool:
     """Tell whether a value can be the path of a file on this platform."""
     if not isinstance(value, str):
@@ -228,12 +230,14 @@ def is_path(value: object) -> bool:
 
 def is_pattern(path: str) -> bool:
     """Tell whether a path is a pattern for several files."""
-    return not _MAGIC.isdisjoint(path)
+    return "*" in path or "?" in path or "[" in path
 
 
 def promised_file(declared: object) -> FileDatum | None:
     """Return the datum of a file that a task will make, at no cost where it is declared by a plain path; else None."""
-    return unseen_file(declared) if type(declared) is str and _is_plain_path(declared) else None
+    if type(declared) is str and _is_plain_path(declared) and not is_pattern(declared):
+        return unseen_file(declared)
+    return None
 
 
 def unseen_file(path: str) -> FileDatum:

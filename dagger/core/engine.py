@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
 from dagger.cache.records import Entry, Output, Read, Reason, Record, Row
@@ -37,6 +36,7 @@ from dagger.core.report import Failure, RunReport, TaskReport
 from dagger.core.signals import hold_signals, raise_asked, signals_held
 from dagger.core.task import runs_in_worker
 from dagger.errors import CacheError, DaggerError, DamagedError
+from dagger.lean_typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

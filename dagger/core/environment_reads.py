@@ -14,9 +14,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 from dagger.core.reads import ValueDigest
+from dagger.lean_typing import Any
 
 # Through these, own code reads: they are not the reader.
 _GO_BETWEEN = frozenset({"os", "_collections_abc", "collections.abc", "posixpath", "genericpath", "copy", __name__})

@@ -1,9 +1,11 @@
 """What happens in a run, as frozen values for whoever listens: progress, log, report, JSON. Listeners never steer."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
 
 from dagger.core.report import RunReport, TaskReport
+from dagger.lean_typing import NamedTuple, TypeAlias
 
 
 class RunStarted(NamedTuple):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from dagger.core import report as out
 from dagger.core.cleaning import makers_of
 from dagger.core.reasons import CODE, sentence
 from dagger.errors import UsageError
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractTask

@@ -5,11 +5,12 @@ declared as with one digest, and the stamps of all their files with one text of 
 either differs, each of the thousand is looked at by itself.
 """
 
+from __future__ import annotations
+
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, NamedTuple
 
 from xxhash import xxh3_128_digest
 
@@ -20,6 +21,7 @@ from dagger.cache.stamps import ManyStamps, joined, packed, stamps_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import ABSENT
 from dagger.core.outline import Outline
+from dagger.lean_typing import Any, NamedTuple
 
 Plain = tuple[Any, ...]
 """An output, as a memo holds it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from dagger.abstract import AbstractTask
 from dagger.core.report import TaskReport
 from dagger.core.task import runs_in_worker
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.locks import Lock

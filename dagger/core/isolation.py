@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
 from dagger.core.capture import flush_all, leave_log
 from dagger.core.process_groups import (
@@ -34,6 +33,7 @@ from dagger.core.process_groups import (
     is_tracker,
     kill_group,
 )
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.cache.locks import FileLock

@@ -4,17 +4,19 @@ A worker takes a job's code and data, runs it in isolation (`rounds`), files wha
 small values. What goes wrong travels in the outcome.
 """
 
+from __future__ import annotations
+
+import _pickle as pickle
 import os
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import current_thread, main_thread
-from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.cache.records import Output, Read
 from dagger.core.parcels import Parcel
 from dagger.core.report import Failure
 from dagger.errors import DaggerError
+from dagger.lean_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum
@@ -129,8 +131,8 @@ def pack(jobs: Sequence[Job] | Sequence[Outcome | None]) -> bytes:
 
 def run_here(
     body: object,
-    inputs: "Mapping[str, AbstractDatum]",
-    outputs: "Mapping[str, AbstractDatum]",
+    inputs: Mapping[str, AbstractDatum],
+    outputs: Mapping[str, AbstractDatum],
     job: Job,
 ) -> Outcome:
     """Run a job's body in the manager's own process, for an executor of threads: not isolated, not tracked."""

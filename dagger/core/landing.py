@@ -7,6 +7,8 @@ a filled ``lru_cache``, a counter in a module or a patched class of one job cann
 installed packages and the standard library.
 """
 
+from __future__ import annotations
+
 import builtins
 import gc
 import sys
@@ -14,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType, TracebackType
-from typing import Any, ClassVar, NamedTuple
 
 from dagger.core.process_state import ProcessState
 from dagger.errors import TaskError
+from dagger.lean_typing import Any, ClassVar, NamedTuple
 
 FULL_COLLECTION_EVERY = 200
 """Jobs after which all that was ever set aside is looked through, if `_SECONDS_BETWEEN` are over too."""
@@ -100,7 +102,7 @@ class Landing:
         left_threads: Names of threads that the job left running, known once it is over.
     """
 
-    current: "ClassVar[Landing | None]" = None
+    current: ClassVar[Landing | None] = None
     _jobs: ClassVar[int] = 0
     _latest: ClassVar[float] = 0.0
 
@@ -109,7 +111,7 @@ class Landing:
         self.left_threads: tuple[str, ...] = ()
         self._given = ground
 
-    def __enter__(self) -> "Landing":
+    def __enter__(self) -> Landing:
         if Landing.current is not None:
             raise RuntimeError("a job has landed already")
         Landing.current = self
@@ -126,8 +128,8 @@ class Landing:
         Raises:
             TaskError: It cannot be built here, as when a package is missing.
         """
+        import _pickle as pickle
         import io
-        import pickle
 
         unpickler = pickle.Unpickler(io.BytesIO(payload))
         try:

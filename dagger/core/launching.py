@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import _pickle as pickle
 import math
 import os
-import pickle
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from dagger.abstract import (
     AbstractDatum,
@@ -53,6 +52,7 @@ from dagger.core.storing import Storer, plain_bytes
 from dagger.core.task import FunctionTask, ScriptTask, bare_datum, bare_task, body_of, is_plain, runs_in_worker
 from dagger.core.time_limit import was_reached
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.core.scripts import ScriptRunner

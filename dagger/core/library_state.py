@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+
+from dagger.lean_typing import Any
 
 Restore = Callable[[], None]
 

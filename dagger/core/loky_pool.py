@@ -11,12 +11,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
-from typing import Any
 
 from dagger.core.isolation import prepare_worker
 from dagger.core.jobs import Heard, WorkerLost, run_jobs
 from dagger.core.manager_life import ManagerLife
 from dagger.core.process_groups import kill_tree, stop_tree
+from dagger.lean_typing import Any
 
 _LATER = 10
 """How far the trackers stand back: their own start must not keep the workers', and is over when these end."""

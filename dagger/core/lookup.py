@@ -1,9 +1,10 @@
 """Is a task's result known, does it still hold, and what is it worth: the look-up that comes before any run."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList
 from dagger.cache import Cache
@@ -15,6 +16,7 @@ from dagger.core.manifest import ABSENT, Manifest, Walker
 from dagger.core.places import Places
 from dagger.core.workspace import Workspace, leaves
 from dagger.errors import CacheError
+from dagger.lean_typing import NamedTuple
 
 _NONE: frozenset[float] = frozenset()
 UNREADABLE = "neither a file nor a directory"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import Generic, TypeVar
+
+from dagger.lean_typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
 
@@ -24,6 +23,7 @@ from dagger.core.outline import Outline, plain_outline, survey
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.cache.fingerprints import Fingerprint, Fingerprinter

@@ -5,11 +5,13 @@ and read in a tenth of the time that it takes to copy and pickle the data themse
 own, lists that are made, and what tasks get that see more of their data than these convert to, are pickled whole.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
 
 from dagger.abstract import AbstractDatum, DatumList, DatumState
 from dagger.core.datum import FileDatum, MemoryDatum, StoredValue, unseen_file
+from dagger.lean_typing import NamedTuple, TypeAlias
 
 Item: TypeAlias = str | tuple[str, bytes | None]
 """Where a file is; or the digest of a stored value, and its bytes where they are small."""

@@ -5,19 +5,19 @@ The engine submits and hears of the end through a callback; that a worker died i
 
 from __future__ import annotations
 
+import _pickle as pickle
 import math
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from dagger.core.cores import cores
 from dagger.core.jobs import Heard, Job, Outcome, WorkerLost, pack, run_here, run_jobs
 from dagger.errors import DaggerError, TaskError
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future, ThreadPoolExecutor

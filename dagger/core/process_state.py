@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from dagger.core.library_state import reseed, take_libraries
+from dagger.lean_typing import Any
 
 # Without those of real time, which nobody uses and which take as long to look at as all else here together.
 _SIGNALS = range(1, 32)

@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any
 
 from dagger.core.places import Places
+from dagger.lean_typing import Any
 
 _NEVER = frozenset({".git", ".hg", ".svn", "__pycache__", "site-packages", "dist-packages"})
 

@@ -1,11 +1,13 @@
 """A file or a directory as a task saw it, and whether it is still that when the task is over."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from dagger.errors import DaggerError
+from dagger.lean_typing import NamedTuple
 
 ABSENT = "absent"
 
@@ -30,7 +32,7 @@ class SeenFile(NamedTuple):
     digest: str
 
     @classmethod
-    def at_open(cls, path: str, status: os.stat_result, digest_file: FileDigest) -> "SeenFile":
+    def at_open(cls, path: str, status: os.stat_result, digest_file: FileDigest) -> SeenFile:
         """Look at a file that is about to be opened."""
         stamps = _stamps(status)
         young = max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - _RACY
@@ -63,7 +65,7 @@ class SeenListing(NamedTuple):
     names: frozenset[str]
 
     @classmethod
-    def of(cls, path: str) -> "SeenListing":
+    def of(cls, path: str) -> SeenListing:
         """Look at a directory that is about to be listed."""
         return cls(frozenset(os.listdir(path)))
 

@@ -10,10 +10,11 @@ A memo is read in two ways. A `glance` tells whether all is as it was, in the me
 Only where it is not, there is a plan, and `settle` says of each task in it what is known.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
 
 from dagger.abstract import AbstractTask, TaskState
 from dagger.abstract.helpers import collect_dependencies
@@ -39,6 +40,7 @@ from dagger.core.lookup import Lookup
 from dagger.core.manifest import FORMAT
 from dagger.core.outline import Outline
 from dagger.core.report import RAN, RESTORED, UP_TO_DATE
+from dagger.lean_typing import Any, NamedTuple
 
 _PART = 1000
 _GOOD = {RAN, RESTORED, UP_TO_DATE}

@@ -1,10 +1,12 @@
 """What a run did, task by task, with reasons and times; and the error that a failed run raises."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
 
 from dagger.errors import DaggerError
+from dagger.lean_typing import Any, NamedTuple
 from dagger.printable import printable
 
 RAN = "ran"

@@ -6,15 +6,14 @@ once; no job finds anything of another.
 
 from __future__ import annotations
 
+import _pickle as pickle
 import os
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
 from threading import Lock
 from types import TracebackType
-from typing import Any
 
 from dagger.abstract import converter_registry
 from dagger.cache.blobs import BlobStore
@@ -29,6 +28,7 @@ from dagger.core.project_paths import surroundings
 from dagger.core.storing import Storer
 from dagger.core.time_limit import time_limit
 from dagger.core.tracking import Tracker
+from dagger.lean_typing import Any
 
 _alone = Lock()
 """Held by the round that runs here: an executor of a person's own may run several in the threads of one process."""

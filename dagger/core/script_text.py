@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from dagger.errors import RefusedError
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dagger.core.shell_lexer import Place

@@ -20,11 +20,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
 
 from dagger.core.process_groups import GRACE, SIGKILL, end_group
 from dagger.core.sockets import Socket, send_descriptor, waiting_pair
 from dagger.errors import DaggerError, TaskError
+from dagger.lean_typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import NoReturn
 
 from dagger.core.shell_hazards import Word, hazards
 from dagger.errors import RefusedError
+from dagger.lean_typing import NoReturn
 
 MARK = "\0"
 """Stands for a placeholder in the text that is read."""

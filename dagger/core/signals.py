@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+
+from dagger.lean_typing import Any
 
 _ECHO = 1.0
 _CODE = 143

@@ -7,18 +7,20 @@ two is framed by its size::
     manager --- Setup, round, round -> | <- ready (nothing), outcomes, outcomes --- worker
 """
 
+from __future__ import annotations
+
 import marshal
 import os
 import signal
 import struct
 import sys
 from contextlib import closing, suppress
-from typing import NamedTuple
 
 from dagger.core.places import import_path
 from dagger.core.process_groups import kill_tree
 from dagger.core.sockets import Socket, waiting_pair
 from dagger.errors import DaggerError
+from dagger.lean_typing import NamedTuple
 
 PROGRAM = """
 import gc, marshal, os, sys

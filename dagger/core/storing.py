@@ -9,7 +9,6 @@ import io
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any
 
 from dagger.abstract import AbstractDatum, DatumList
 from dagger.cache.blobs import BlobStore
@@ -20,6 +19,7 @@ from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
 from dagger.core.places import Places
 from dagger.core.task import is_pickle, matches
 from dagger.errors import TaskError, UndigestibleError
+from dagger.lean_typing import Any
 
 
 class Storer:

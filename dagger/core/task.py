@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.core import converters as converters  # registers what the core data convert to
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_file
 from dagger.core.dedent import dedent_script
 from dagger.errors import DeclarationError, TaskError
+from dagger.lean_typing import Any
 
 Inputs = Mapping[str, AbstractDatum]
 Outputs = Mapping[str, AbstractDatum]

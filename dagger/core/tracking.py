@@ -23,13 +23,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import DatumList
 from dagger.core.datum import MemoryDatum, declared_paths
 from dagger.core.environment_reads import EnvironmentReads
 from dagger.core.project_paths import ProjectPaths
 from dagger.core.reads import ABSENT, SeenFile, SeenListing, ValueDigest
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagger.abstract import AbstractDatum

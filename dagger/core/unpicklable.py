@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
+
+from dagger.lean_typing import Any
 
 _ATTEMPTS = 10_000
 

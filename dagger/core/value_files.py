@@ -7,10 +7,10 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dagger.cache.blob_files import put_whole
 from dagger.errors import TaskError
+from dagger.lean_typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from dagger.core.value_pickler import ValuePickler

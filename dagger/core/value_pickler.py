@@ -11,13 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType
-from typing import Any, BinaryIO
 
 import cloudpickle
 
 from dagger.cache.ownership import is_own
 from dagger.core.code_objects import reduce_code
 from dagger.core.landing import resolve
+from dagger.lean_typing import Any, BinaryIO
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import _pickle as pickle
 import fcntl
 import gc
 import mmap
 import os
-import pickle
 import sys
 import threading
 from contextlib import suppress

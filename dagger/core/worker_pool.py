@@ -10,10 +10,10 @@ it need not wait for this process: so little is lost if another is free sooner.
 
 from __future__ import annotations
 
+import _pickle as pickle
 import math
 import mmap
 import os
-import pickle
 import resource
 import select
 import signal
@@ -22,7 +22,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from dagger.core.capture import leave_log
 from dagger.core.isolation import LONGEST_NOTE, noted
@@ -31,6 +30,7 @@ from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, p
 from dagger.core.sockets import send_descriptor, waiting_pair
 from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
 from dagger.errors import DaggerError
+from dagger.lean_typing import NamedTuple
 
 _AT_ONCE = 1 << 16
 _LONGEST = 1 << 40

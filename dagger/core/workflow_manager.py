@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
 from dagger.abstract import AbstractDatum, AbstractManager, AbstractTask, TaskState
 from dagger.abstract.declarations import check_amounts, unknown_option
@@ -33,6 +32,7 @@ from dagger.core.report import UP_TO_DATE, RunReport, TaskReport, WorkflowError
 from dagger.core.task import runs_in_worker
 from dagger.core.workspace import Workspace
 from dagger.errors import DaggerError, DeclarationError, RefusedError
+from dagger.lean_typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
