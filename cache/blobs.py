@@ -36,7 +36,7 @@ from dagger.cache.blob_files import (
     scratch_of,
     signature_of,
 )
-from dagger.cache.filesystems import FileClock
+from dagger.cache.filesystems import FileClock, temporary_place
 from dagger.cache.layout import make_private
 from dagger.cache.records import Member
 from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor, write_all
@@ -74,10 +74,8 @@ class BlobStore:
     @cached_property
     def overflow(self) -> str:
         """The directory, in this session's own temporary one, that stands in where this one cannot be written."""
-        import tempfile
-
         named = xxhash.xxh3_64_hexdigest(os.fsencode(self.directory))
-        return os.path.join(tempfile.gettempdir(), f"dagger-{os.getuid()}-{named}")
+        return os.path.join(temporary_place(), f"dagger-{os.getuid()}-{named}")
 
     def __reduce__(self) -> tuple[type[BlobStore], tuple[str]]:
         return BlobStore, (self.directory,)
@@ -270,9 +268,9 @@ class BlobStore:
 
     def remove_overflow(self) -> None:
         """Delete what went to the temporary folder while the store could not be written."""
-        import shutil
-
         if is_private(self.overflow):
+            import shutil
+
             shutil.rmtree(self.overflow, ignore_errors=True)
 
     def _spare(self, digest: str) -> str | None:

@@ -22,7 +22,7 @@ from itertools import chain
 
 from dagger.cache import rows
 from dagger.cache.files import StatIndex
-from dagger.cache.layout import Layout
+from dagger.cache.layout import Layout, make_temporary, remove_tree
 from dagger.cache.memos import RUN, STATS, Packed, drop_memos, read_memo, read_packed, write_parts
 from dagger.cache.presence import Presence
 from dagger.cache.records import Entry, Record
@@ -124,9 +124,7 @@ class Cache:
     @cached_property
     def _layout(self) -> Layout:
         """Where all is; for a private cache made when it is first asked for, when workers are coming up already."""
-        from tempfile import mkdtemp
-
-        return Layout(mkdtemp(prefix="dagger-"))
+        return Layout(make_temporary("dagger-"))
 
     @property
     def _has_place(self) -> bool:
@@ -234,7 +232,8 @@ class Cache:
             self._change(rows.adding_record(record), renew=True)
         if fingerprint is not None and fingerprint.digest not in self._codes:
             self._codes.add(fingerprint.digest)
-            self._change(rows.adding_code(fingerprint))
+            # Nobody can ask for the source in a private cache; to find it takes as long as to start a worker.
+            self._change(rows.adding_code(fingerprint, with_source=not self.is_private))
 
     def parts(self, fingerprint: str) -> StoredCode | None:
         """Return what a fingerprint was made of, if that is known."""
@@ -388,9 +387,7 @@ class Cache:
         if self._is_created and "blobs" in vars(self):
             self.blobs.remove_overflow()
         if self._temporary and self._has_place:
-            import shutil
-
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_tree(self.directory)
 
     def note_uses(self, keys: Iterable[str]) -> None:
         """Tell ``gc`` that a run has just used the records of these keys; it gives them in the same order each time."""

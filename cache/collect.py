@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from dagger.cache import rows
 from dagger.cache.blobs import BlobStore
@@ -19,6 +18,7 @@ from dagger.cache.pending import Change, Pending
 from dagger.cache.records import Output, Record
 from dagger.cache.tally import Rank, Tally, number
 from dagger.cache.uses import keep_uses, last_uses
+from dagger.lean_typing import NamedTuple
 
 GRACE = 600.0
 _GROUP = 100
@@ -26,8 +26,7 @@ _TEMPORARY = 3600.0
 _DAY = 86_400.0
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """How many records and blobs, and how many bytes in blobs."""
 
     records: int

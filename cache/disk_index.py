@@ -26,7 +26,7 @@ from itertools import islice
 
 from dagger.cache.database import connect, delete_rows, open_store, set_rows
 from dagger.cache.index import UnavailableError
-from dagger.cache.layout import make_private
+from dagger.cache.layout import make_private, make_temporary, remove_tree
 from dagger.cache.locks import wait_for_lock
 from dagger.lean_typing import TYPE_CHECKING, Any, TypeVar
 
@@ -161,8 +161,6 @@ class DiskIndex:
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""
-        import shutil
-
         with self._lock:
             reader, self._reader = self._reader, None
             store, self._store = self._store, None
@@ -174,7 +172,7 @@ class DiskIndex:
                     if reader is not None:
                         reader.close()
                 if link is not None:
-                    shutil.rmtree(os.path.dirname(link), ignore_errors=True)
+                    remove_tree(os.path.dirname(link))
             self._opened = (0, 0, 0)
 
     def _select(self, query: str, values: Iterable[object], most: int = 0) -> list[tuple[Any, ...]]:
@@ -252,11 +250,9 @@ class DiskIndex:
             return self._store
 
     def _plain_directory(self) -> str:
-        import tempfile
-
         if os.path.expandvars(self.directory) == self.directory:
             return self.directory
-        self._link = os.path.join(tempfile.mkdtemp(prefix="dagger-index-"), "index")
+        self._link = os.path.join(make_temporary("dagger-index-"), "index")
         os.symlink(self.directory, self._link)
         return self._link
 

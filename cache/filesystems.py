@@ -62,6 +62,17 @@ def _has_foreign_clock(path: str) -> bool:
     return kind in FOREIGN_CLOCKS or kind.startswith("fuse")
 
 
+def temporary_place() -> str:
+    """Return where temporary files go, as `tempfile` says, which takes longer to load than a small run takes else."""
+    if "tempfile" not in sys.modules:  # it may have been told where
+        named = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
+        if os.path.isdir(named) and os.access(named, os.W_OK | os.X_OK):
+            return os.path.abspath(named)
+    from tempfile import gettempdir
+
+    return gettempdir()
+
+
 def _kind(path: str) -> str:
     """The type of the mount that holds ``path``; ``""`` where the system does not tell."""
     best, kind = "", ""
@@ -141,18 +152,12 @@ class FileClock:
         return os.fstat(self._descriptor).st_mtime_ns
 
     def _open(self) -> int:
-        name = os.path.join(self._directory or "", f"clock-{os.getpid()}-{os.urandom(4).hex()}")
         try:
             if self._directory is None:
                 raise FileNotFoundError
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            return _nameless(self._directory)
         except OSError:
-            import tempfile
-
-            descriptor, name = tempfile.mkstemp(prefix="dagger-clock-")
-        # An unlinked file has stamps as any other, and leaves nothing behind.
-        os.unlink(name)
-        return descriptor
+            return _nameless(temporary_place())
 
     def _is_foreign(self, path: str, device: int) -> bool:
         if device not in self._foreign:
@@ -162,3 +167,11 @@ class FileClock:
     def __del__(self) -> None:
         if self._descriptor is not None and self._owner == os.getpid():
             os.close(self._descriptor)
+
+
+def _nameless(folder: str) -> int:
+    """Open a file without a name: it has stamps as any other, and leaves nothing behind."""
+    path = os.path.join(folder, f"dagger-clock-{os.getpid()}-{os.urandom(8).hex()}")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return descriptor

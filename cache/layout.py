@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import xxhash
 
-from dagger.cache.filesystems import is_network
+from dagger.cache.filesystems import is_network, temporary_place
 from dagger.cache.locks import wait_for_lock
 from dagger.errors import RefusedCacheError
 
@@ -53,7 +53,7 @@ class Layout:
                 os.unlink(folder)
         ignore = os.path.join(self.directory, ".gitignore")
         if not os.path.exists(ignore):
-            with open(ignore, "w", encoding="ascii") as file:
+            with open(ignore, "w", encoding="utf-8") as file:
                 file.write("*\n")
 
     def check_owner(self) -> None:
@@ -92,8 +92,6 @@ class Layout:
         Raises:
             OSError: There is none and it cannot be written.
         """
-        import shutil
-
         if secret := self._read_secret():
             return secret
         self.create()
@@ -105,7 +103,7 @@ class Layout:
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(secret)
             if os.path.isdir(self.secret):  # damage: nothing but the secret has this name
-                shutil.rmtree(self.secret)
+                remove_tree(self.secret)
             os.replace(beside, self.secret)
             return secret
 
@@ -135,6 +133,29 @@ def make_private(directory: str) -> None:
             # own.
             if not os.path.isdir(path):
                 raise
+
+
+def make_temporary(prefix: str) -> str:
+    """Make a folder for its owner only among temporary files, and return its path.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder = os.path.join(temporary_place(), prefix + os.urandom(8).hex())
+    os.mkdir(folder, 0o700)
+    return folder
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder of ours with all that is in it, as far as that can be done; no link is followed."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+        os.rmdir(folder)
 
 
 def _check_owner(place: str) -> None:

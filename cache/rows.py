@@ -134,11 +134,11 @@ def keeping(is_kept: Callable[[Record], bool]) -> Change:
     return change
 
 
-def adding_code(fingerprint: Fingerprint) -> Iterator[tuple[str, Change]]:
+def adding_code(fingerprint: Fingerprint, *, with_source: bool) -> Iterator[tuple[str, Change]]:
     """Keep what a fingerprint is made of; parts that several share are kept once."""
     names = []
     for part in fingerprint.parts:
-        data = encode(StoredPart(part.name, part.kind, part.digest, part.source))
+        data = encode(StoredPart(part.name, part.kind, part.digest, part.source if with_source else ""))
         names.append(str(xxhash.xxh3_128_hexdigest(data)))
         yield PART + names[-1], _setting(data)
     yield (

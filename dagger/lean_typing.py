@@ -81,7 +81,10 @@ else:
             return dict(zip(self._fields, self, strict=True))
 
         def _replace(self, /, **changes):
-            return type(self)(**{**self._asdict(), **changes})
+            made = self._make(map(changes.pop, self._fields, self))
+            if changes:
+                raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, changes))}")
+            return made
 
     class _ByStatement(type):
         """Makes a class of named tuples of a class statement, whose annotations are the fields."""

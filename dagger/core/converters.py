@@ -22,7 +22,7 @@ def _content(datum: AbstractDatum) -> object:
         return path
     from _pickle import UnpicklingError
 
-    from dagger.core.shipping import load_pickle
+    from dagger.core.by_name import load_pickle
 
     try:
         return load_pickle(datum.location if isinstance(datum, FileDatum) else path)

@@ -62,7 +62,7 @@ class StoredValue:
         """
         from dagger.cache import values
         from dagger.cache.blobs import BlobStore
-        from dagger.core.shipping import value_unpickler
+        from dagger.core.by_name import value_unpickler
 
         if self.inline is not None:
             return values.load(self.inline, value_unpickler)

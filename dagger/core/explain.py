@@ -250,7 +250,7 @@ def text_of_stored(cache: Cache, output: Output) -> str:
     if output.classes or output.size > _LARGEST_LOADED:
         return ""
     from dagger.cache import values
-    from dagger.core.shipping import load_pickle, value_unpickler
+    from dagger.core.by_name import load_pickle, value_unpickler
 
     try:
         if output.kind == "value":

@@ -5,11 +5,9 @@ from __future__ import annotations
 import _pickle as pickle
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from functools import cached_property
 
 from dagger.abstract import (
@@ -23,7 +21,7 @@ from dagger.abstract import (
 )
 from dagger.cache import Cache
 from dagger.cache.digests import digest_bytes, digest_text
-from dagger.cache.layout import make_private
+from dagger.cache.layout import make_private, make_temporary
 from dagger.cache.records import Output
 from dagger.core.capture import remove_shared_logs
 from dagger.core.cores import cores
@@ -181,9 +179,7 @@ class Launcher:
 
     @cached_property
     def _spare_logs(self) -> str:
-        from tempfile import mkdtemp
-
-        return mkdtemp(prefix="dagger-logs-")
+        return make_temporary("dagger-logs-")
 
     def _is_plain(self, task: AbstractTask) -> bool:
         """Tell whether a task is a function of plain data, which most are: these take a shorter way."""
@@ -290,7 +286,8 @@ class Launcher:
 
     def _body(self, task: AbstractTask, classes: tuple[str, ...]) -> bytes:
         """Return a task's shipped body; tasks of one function share it."""
-        from dagger.core.shipping import find_class, ship
+        from dagger.core.by_name import find_class
+        from dagger.core.shipping import ship
 
         sources = code_of(task)
         memo = (tuple(map(id, sources)), classes) if isinstance(task, FunctionTask) else None
@@ -357,6 +354,8 @@ class Launcher:
         """
         if paths_do and type(datum) is FileDatum:
             return unseen_file(self.places.shown(datum.pointer))
+        from copy import copy
+
         bare = copy(datum)
         bare.parents = []
         if isinstance(bare, DatumList):
@@ -415,6 +414,8 @@ class Launcher:
 
     def death(self, task: AbstractTask, lost: WorkerLost) -> Failure:
         """Return why a task failed whose worker died."""
+        import re
+
         log = self.log_of(task)
         signals = ", ".join(dict.fromkeys(re.findall(r"SIG[A-Z0-9]+", str(lost))))
         status = re.search(r"EXIT\((-?\d+)\)", str(lost))

@@ -291,7 +291,7 @@ class Walker:
         return digest_value(datum.quickhash, path=path), ()
 
     def _class_digest(self, name: str) -> str:
-        from dagger.core.shipping import find_class
+        from dagger.core.by_name import find_class
 
         try:
             return self.fingerprinter.of(find_class(name)).digest

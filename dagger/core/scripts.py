@@ -17,7 +17,6 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 
@@ -37,8 +36,7 @@ _REFUSED = struct.Struct("=ci")
 _GUARDIAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guardian.py")
 
 
-@dataclass(frozen=True)
-class ScriptEnd:
+class ScriptEnd(NamedTuple):
     """How a script ended.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 _ALWAYS = frozenset(["eval", "trap", "let", "alias", "ssh", "watch"])
 _DECLARES = frozenset(
@@ -27,13 +26,13 @@ _NUMBER_TESTS = frozenset(["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v"])
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 
 
-@dataclass
 class Word:
     """A word of a command: its text without quotes; NUL stands for a placeholder, SOH for an expansion."""
 
-    text: str = ""
-    places: list[int] = field(default_factory=list)
-    quoted: bool = False
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.places: list[int] = []
+        self.quoted = False
 
     def add(self, text: str, place: int | None = None) -> None:
         """Appends text, or a placeholder by its number."""

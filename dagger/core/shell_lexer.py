@@ -9,12 +9,11 @@ it must never do is believe in quotes that the shell does not see.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from dagger.core.shell_hazards import Word, hazards
 from dagger.errors import RefusedError
-from dagger.lean_typing import NoReturn
+from dagger.lean_typing import NamedTuple, NoReturn
 
 MARK = "\0"
 """Stands for a placeholder in the text that is read."""
@@ -43,8 +42,7 @@ class Where(Enum):
     COMMENT = auto()
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a placeholder stands.
 
     Attributes:
@@ -96,11 +94,11 @@ def find_places(text: str, names: list[str]) -> list[Place]:
         # From the first on: what was read before the loss may have been read wrongly as well.
         found = {place: each for place, each in reader.places.items() if each.where is not Where.COMMENT}
         return [
-            replace(found.get(number) or reader.place_at(number), only_plain=why, here_line=None)
+            (found.get(number) or reader.place_at(number))._replace(only_plain=why, here_line=None)
             for number in range(len(names))
         ]
     return [
-        replace(place, only_plain=place.only_plain or reader.hazards.get(number, ""))
+        place._replace(only_plain=place.only_plain or reader.hazards.get(number, ""))
         for number, place in sorted(reader.places.items())
     ]
 
@@ -115,14 +113,14 @@ class _LostError(Exception):
     """What is read is not understood, so that nothing after it is either."""
 
 
-@dataclass
 class _Command:
     """A simple command as far as it has been read."""
 
-    words: list[Word] = field(default_factory=list)
-    word: Word | None = None
-    first: bool = True  # a reserved word would be one here
-    redirecting: bool = False
+    def __init__(self, *, first: bool) -> None:
+        self.words: list[Word] = []
+        self.word: Word | None = None
+        self.first = first  # a reserved word would be one here
+        self.redirecting = False
 
     def open_word(self) -> Word:
         if self.word is None:
@@ -130,8 +128,7 @@ class _Command:
         return self.word
 
 
-@dataclass
-class _HereDocument:
+class _HereDocument(NamedTuple):
     delimiter: str
     stripped: bool
     quoted: bool
@@ -196,8 +193,7 @@ class _Reader:
             one = "a redirection" if redirected else "an assignment" if assigned else ""
             if _SUBSCRIPT.match(word.text):
                 only_plain = only_plain or "a subscript is arithmetic, which would run what is in it"
-        self.places[number] = replace(
-            self.place_at(number),
+        self.places[number] = self.place_at(number)._replace(
             where=where,
             starts_word=not word.text,
             only_plain=only_plain,
@@ -609,6 +605,6 @@ class _Reader:
             self.position = self.text.index(MARK, self.position)
             self.placeholder(Where.BARE, Word(), only_plain="in a here-document it cannot be")
             shown = line.lstrip("\t") if document.stripped else line
-            self.places[each] = replace(self.places[each], here_line=(document.delimiter, shown, number))
+            self.places[each] = self.places[each]._replace(here_line=(document.delimiter, shown, number))
         self.position = min(stop + 1, self.end)
         return (line.lstrip("\t") if document.stripped else line) == document.delimiter

@@ -13,21 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import ModuleType
 
-from dagger.core.by_name import find_class, load_pickle, value_unpickler
+from dagger.core.by_name import find_class
 from dagger.core.code_pickler import CodePickler, is_shipped
-from dagger.core.value_files import dump_pickle, pickling, value_pickler
 from dagger.errors import TaskError
 from dagger.lean_typing import Any
-
-__all__ = [
-    "dump_pickle",
-    "find_class",
-    "load_pickle",
-    "pickling",
-    "ship",
-    "value_pickler",
-    "value_unpickler",
-]
 
 Reached = Mapping[str, "frozenset[str] | None"]
 

@@ -130,7 +130,7 @@ class Storer:
 
     def _pickle(self, name: str, datum: FileDatum, value: object) -> Output:
         """Write a value as the pickle that a task declares; it counts by its meaning."""
-        from dagger.core.shipping import dump_pickle
+        from dagger.core.value_files import dump_pickle
 
         path = str(datum.pointer)
         classes = dump_pickle(value, self.places.absolute(path), name=name)

@@ -76,7 +76,7 @@ class FunctionTask(AbstractTask):
         return output_file(self.identifier, name, declared)
 
     def _run_logic(self, collected_inputs: dict[str, Any]) -> Mapping[str, object]:
-        from dagger.core.shipping import dump_pickle
+        from dagger.core.value_files import dump_pickle
 
         made = call_function(self.function, collected_inputs, self.outputs)
         for name, datum in self.outputs.items():

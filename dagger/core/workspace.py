@@ -265,10 +265,10 @@ def _refuse_special(full: str, shown: str) -> None:
 
 
 def _remove(full: str) -> None:
-    from shutil import rmtree
-
     try:
         if stat.S_ISDIR(os.lstat(full).st_mode):
+            from shutil import rmtree
+
             rmtree(full)
         else:
             os.remove(full)

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from dagger.core.by_name import find_class, load_pickle, value_unpickler
 from dagger.core.landing import Landing
-from dagger.core.shipping import dump_pickle, find_class, load_pickle, pickling, ship, value_pickler, value_unpickler
+from dagger.core.shipping import ship
+from dagger.core.value_files import dump_pickle, pickling, value_pickler
 from dagger.errors import TaskError
 
 MANAGER = """
@@ -24,7 +26,8 @@ MANAGER = """
 if __name__ == "__main__":
     import pickle, subprocess, sys
     from dagger.cache.fingerprints import fingerprint
-    from dagger.core.shipping import ship, value_unpickler
+    from dagger.core.by_name import value_unpickler
+    from dagger.core.shipping import ship
     from dagger.errors import UndigestibleError
     def reached(function):
         try:
@@ -43,7 +46,7 @@ if __name__ == "__main__":
 WORKER = """
 import os, pickle, sys
 from dagger.core.landing import Landing
-from dagger.core.shipping import value_pickler
+from dagger.core.value_files import value_pickler
 with open("payloads", "rb") as file:
     payloads = pickle.load(file)
 values = open("values", "wb")
@@ -658,7 +661,9 @@ def test_a_class_that_only_a_value_needs_is_sent_when_asked_for(project: Project
         import io, sys
         import helpers
         from dagger.core.landing import Landing
-        from dagger.core.shipping import ship, value_pickler, value_unpickler
+        from dagger.core.by_name import value_unpickler
+        from dagger.core.shipping import ship
+        from dagger.core.value_files import value_pickler
         def consume(data):
             return data.get()
         class Here(helpers.Model):
@@ -685,7 +690,8 @@ def test_a_foreign_pickle_finds_its_class_on_the_disk_but_never_runs_the_script(
     script = """
         import helpers, pickle
         from dagger.core.landing import Landing
-        from dagger.core.shipping import load_pickle, ship
+        from dagger.core.by_name import load_pickle
+        from dagger.core.shipping import ship
         class Mine:
             pass
         def task():
