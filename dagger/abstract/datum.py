@@ -52,7 +52,7 @@ class AbstractDatum(ABC):
     """
 
     # Slots: a copy that is made for a worker would else leave each datum with a dict of its own.
-    __slots__ = ("__dict__", "__weakref__", "_known_quickhash", "_parents", "_pointer", "_state")
+    __slots__ = ("__dict__", "__weakref__", "_declared", "_known_quickhash", "_parents", "_pointer", "_state")
 
     def __init__(self, parent: AbstractTask | None = None, *, pointer: Any = NOTHING) -> None:
         self._state = _EMPTY
@@ -204,13 +204,17 @@ class AbstractDatum(ABC):
     def _makers(self) -> tuple[AbstractTask, ...]:
         return self._parents
 
-    def _adopt(self, task: AbstractTask) -> Any:
-        """Make a task one of the parents, once; return the pointer that there is already, else `NOTHING`."""
+    def _adopt(self, task: AbstractTask) -> None:
+        """Make a task one of the parents, once; the pointer that there is now, such as a path, outlives a failure."""
         if not self._parents:
             self._parents = (task,)
         elif not any(parent is task for parent in self._parents):
             self._parents += (task,)
-        return self._pointer
+        self._declared: Any = self._pointer
+
+    def _declared_pointer(self) -> Any:
+        """Return the pointer that a task's output was declared with, `NOTHING` where it was without one."""
+        return getattr(self, "_declared", NOTHING)
 
     def __repr__(self) -> str:
         pointer = "" if self._pointer is NOTHING else f" {shown_pointer(self._pointer)}"

@@ -15,6 +15,11 @@ from dagger.lean_typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dagger.abstract.task import AbstractTask
 
+try:
+    from dagger.abstract._declared import are_named
+except ImportError:
+    are_named = None
+
 _UNNAMEABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 """Unicode's categories of control characters, halves of characters and ends of lines."""
 
@@ -43,6 +48,8 @@ def _has_control(text: str) -> bool:
 
 def checked_data(identifier: str, what: str, data: object) -> dict[str, AbstractDatum]:
     """Return a mapping of name to datum as a dict. `what` it is: input or output."""
+    if are_named and are_named(data, AbstractDatum):
+        return data  # type: ignore[return-value]
     if type(data) is not dict:
         if not isinstance(data, Mapping):
             raise _wrong(identifier, f"its {what}s are", data, "a dict of name to datum")

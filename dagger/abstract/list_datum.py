@@ -163,11 +163,11 @@ class DatumList(AbstractDatum):
             self._parents += tuple(found)
         return self._parents
 
-    def _adopt(self, task: AbstractTask) -> Any:
+    def _adopt(self, task: AbstractTask) -> None:
         super()._adopt(task)
         for member in self.datums:
             member._adopt(task)
-        return NOTHING if self.state is DatumState.EMPTY else self.pointer
+        self._declared = NOTHING if self.state is DatumState.EMPTY else self.pointer
 
     # The four methods of a datum
 

@@ -86,8 +86,6 @@ class AbstractTask(ABC):
     _known_quickhash: Hashable = None
     _dependencies: list[AbstractTask] | None = None
     _resources: dict[str, float] | None = None
-    _declared: tuple[Any, ...] = ()
-    """Names of outputs, each before the pointer, such as a path, that it was declared with: that outlives a failure."""
 
     def __init__(
         self,
@@ -130,10 +128,8 @@ class AbstractTask(ABC):
             )
         made = self._initialize_outputs({} if outputs is None else checked_outputs(identifier, outputs).copy())
         self.outputs = checked_data(identifier, "output", made)
-        for name, datum in self.outputs.items():
-            pointer = datum._adopt(self)
-            if pointer is not NOTHING:
-                self._declared += (name, pointer)
+        for datum in self.outputs.values():
+            datum._adopt(self)
         for tell in on_create:
             tell(self)
 
@@ -362,9 +358,8 @@ class AbstractTask(ABC):
 
     def _forget_former(self) -> None:
         """What a former run put in memory must not pass for what this one makes."""
-        declared = self._declared[::2]
-        for name, datum in self.outputs.items():
-            if name not in declared and datum.state is DatumState.AVAILABLE:
+        for datum in self.outputs.values():
+            if datum._declared_pointer() is NOTHING and datum.state is DatumState.AVAILABLE:
                 datum.state = DatumState.EMPTY
 
     def _populate_outputs(self, made: object) -> None:
@@ -389,11 +384,11 @@ class AbstractTask(ABC):
         )
 
     def _clear_outputs(self) -> None:
-        declared = dict(zip(self._declared[::2], self._declared[1::2], strict=True))
-        for name, datum in self.outputs.items():
+        for datum in self.outputs.values():
             datum.clear()
-            if name in declared:
-                datum.populate(declared[name])
+            pointer = datum._declared_pointer()
+            if pointer is not NOTHING:
+                datum.populate(pointer)
 
 
 def _options_of(kind: type[AbstractTask]) -> set[str]:

@@ -7,7 +7,7 @@ joins the two and hands a finished task's data their values as `StoredValue`, re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
@@ -19,7 +19,24 @@ from dagger.lean_typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dagger.cache.files import StatIndex
 
-_LONGEST_PLAIN = 250 if os.name == "posix" else 0  # elsewhere more characters than one have a meaning
+try:
+    from dagger.abstract._declared import is_plain_path as _is_plain_path, promised_files as _promised
+except ImportError:
+    _promised = None
+
+    def _is_plain_path(value: object) -> bool:
+        """Tell of most paths by a glance that they are those of one file: no patterns, and fit for any file system."""
+        return (
+            type(value) is str
+            and 0 < len(value) <= _LONGEST_PLAIN
+            and value.isascii()
+            and value.isprintable()
+            and _SPECIAL.isdisjoint(value)
+        )
+
+
+_LONGEST_PLAIN = 250 if os.name == "posix" else 0  # elsewhere more characters have a meaning
+_SPECIAL = frozenset("*?[\\")
 # Looking up a member of an enumeration is dear.
 _POPULATED, _AVAILABLE = DatumState.POPULATED, DatumState.AVAILABLE
 
@@ -140,7 +157,7 @@ class FileDatum(AbstractDatum):
     root: str | None = None
 
     def __init__(self, parent: AbstractTask | None = None, *, pointer: Any = NOTHING) -> None:
-        if type(self) is FileDatum and parent is None and type(pointer) is str and _is_plain_path(pointer):
+        if type(self) is FileDatum and parent is None and _is_plain_path(pointer):
             # What `AbstractDatum` comes to for most of the files there are.
             self._parents = ()
             self._known_quickhash = None
@@ -209,11 +226,6 @@ def declared_paths(datum: AbstractDatum) -> Sequence[str]:
     return ()
 
 
-def _is_plain_path(value: str) -> bool:
-    """Tell of most paths by a glance that they can be one."""
-    return 0 < len(value) <= _LONGEST_PLAIN and value.isascii() and value.isprintable() and "\\" not in value
-
-
 def is_path(value: object) -> bool:
     """Tell whether a value can be the path of a file on this platform."""
     if not isinstance(value, str):
@@ -233,11 +245,12 @@ def is_pattern(path: str) -> bool:
     return "*" in path or "?" in path or "[" in path
 
 
-def promised_file(declared: object) -> FileDatum | None:
-    """Return the datum of a file that a task will make, at no cost where it is declared by a plain path; else None."""
-    if type(declared) is str and _is_plain_path(declared) and not is_pattern(declared):
-        return unseen_file(declared)
-    return None
+def promised_files(declared: Mapping[str, object]) -> dict[str, AbstractDatum] | None:
+    """Return name to the datum of a file that a task will make, where all are declared by plain paths; else None."""
+    if _promised is not None:
+        return _promised(declared, FileDatum, _POPULATED)  # type: ignore[no-any-return]
+    is_plain = all(map(_is_plain_path, declared.values()))
+    return {name: unseen_file(str(path)) for name, path in declared.items()} if is_plain else None
 
 
 def unseen_file(path: str) -> FileDatum:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from dagger.abstract import (
+    NOTHING,
     AbstractDatum,
     AbstractTask,
     Converter,
@@ -357,7 +358,7 @@ class Launcher:
         from copy import copy
 
         bare = copy(datum)
-        bare.parents = []
+        bare.parents, bare._declared = [], NOTHING
         if isinstance(bare, DatumList):
             members = enumerate(bare.datums)
             bare.datums = [self._bare(f"{name}[{index}]", member, paths_do) for index, member in members]

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
+from dagger.abstract import NOTHING, AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.core import converters as converters  # registers what the core data convert to
-from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_file
+from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_files
 from dagger.core.dedent import dedent_script
 from dagger.errors import DeclarationError, TaskError
 from dagger.lean_typing import Any
@@ -23,11 +23,8 @@ Body = Callable[[Inputs, Outputs], "Mapping[str, object] | None"]
 
 
 def _declared_outputs(self: FunctionTask | ScriptTask, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-    made: dict[str, AbstractDatum] = {}
-    for name, declared in output_dict.items():
-        datum = promised_file(declared)
-        made[name] = self._output(name, declared) if datum is None else datum
-    return made
+    made = promised_files(output_dict)
+    return {name: self._output(name, it) for name, it in output_dict.items()} if made is None else made
 
 
 class FunctionTask(AbstractTask):
@@ -64,7 +61,10 @@ class FunctionTask(AbstractTask):
         if not callable(function):
             raise DeclarationError(f"task {identifier!r}: the function is a {type(function).__name__}, not callable")
         self.function = function
-        AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
+        if options:
+            AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
+        else:  # to hand on none, by name, would take a tenth of all that making a task takes
+            AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources)
 
     _initialize_outputs = _declared_outputs
 
@@ -141,7 +141,10 @@ class ScriptTask(AbstractTask):
             self.env = _names(identifier, "env", env)
         if tools != ():
             self.tools = _names(identifier, "tools", tools)
-        AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
+        if options:
+            AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources, **options)
+        else:  # as in a function's task
+            AbstractTask.__init__(self, identifier, inputs, outputs, dependencies, resources)
 
     _initialize_outputs = _declared_outputs
 
@@ -248,7 +251,7 @@ def bare_datum(datum: AbstractDatum) -> AbstractDatum:
     bare = copy(datum)
     if isinstance(bare, DatumList):
         bare.datums = [bare_datum(member) for member in bare.datums]
-    bare.parents = []
+    bare.parents, bare._declared = [], NOTHING
     return bare
 
 
