@@ -306,6 +306,11 @@ class AbstractTask(ABC):
         self.state = new
         self.communicator.report_state(self)
 
+    def _await(self) -> None:
+        """Be WAITING, whatever it was, and report it."""
+        if self._state is not _WAITING or self.communicator is not AbstractTask.communicator:
+            self.update_state(_WAITING)
+
     def _skip(self) -> None:
         """Be COMPLETE without having run, and report it: what it would make is there."""
         if self._state is not _WAITING:

@@ -127,13 +127,29 @@ static int add_input(Survey *survey, PyObject *name, PyObject *datum)
     return done;
 }
 
+/* Whether none of the tasks that make a list, or members of it, makes it as a whole. */
+static int is_of_members(PyObject *list, PyObject *makers)
+{
+    int done = PyTuple_CheckExact(makers);
+    for (Py_ssize_t index = 0; done > 0 && index < PyTuple_GET_SIZE(makers); index++) {
+        PyObject *outputs = PyObject_GetAttr(PyTuple_GET_ITEM(makers, index), text.outputs), *name, *datum;
+        Py_ssize_t at = 0;
+        done = outputs == NULL ? -1 : PyDict_CheckExact(outputs);
+        while (done > 0 && PyDict_Next(outputs, &at, &name, &datum))
+            done = datum != list;
+        Py_XDECREF(outputs);
+    }
+    return done;
+}
+
 static int add_list(Survey *survey, PyObject *name, PyObject *list)
 {
     PyObject *makers = PyObject_GetAttr(list, text.parents);
     PyObject *members = makers == NULL ? NULL : PyObject_GetAttr(list, text.datums);
-    int done = members == NULL ? -1 : 0;
-    if (members != NULL && PyTuple_CheckExact(makers) && PyTuple_GET_SIZE(makers) == 0 && PyList_CheckExact(members)
-        && PyList_GET_SIZE(members) > 0) {
+    int done = members == NULL ? -1 : is_of_members(list, makers);
+    if (done > 0)
+        done = PyList_CheckExact(members) && PyList_GET_SIZE(members) > 0;
+    if (done > 0) {
         done = add_word(survey, name);
         if (done > 0)
             done = add_word(survey, text.list);

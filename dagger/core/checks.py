@@ -43,7 +43,7 @@ def check(
     faults = [
         *_identifiers(tasks),
         *_files(tasks, places, cache, fitting),
-        *(fault for task in tasks for fault in _demands(task, supply)),
+        *(fault for task in tasks if task._resources for fault in _demands(task, supply)),
         *(fault for task in tasks if task not in fitting for fault in _fits(task, places)),
         *(() if controlled else _uncontrolled(tasks, undeclared)),
     ]
@@ -54,7 +54,7 @@ def check(
 
 def _identifiers(tasks: Sequence[AbstractTask]) -> Iterator[str]:
     seen: set[str] = set()
-    for task in tasks:
+    for task in tasks if len({task.identifier for task in tasks}) < len(tasks) else ():
         if task.identifier in seen:
             yield f"two tasks are named {task.identifier!r}; give each a name of its own"
         seen.add(task.identifier)
@@ -145,7 +145,7 @@ def _sources(
     sources: dict[AbstractDatum, tuple[AbstractTask, str]] = {}
     for task in tasks:
         for name, given in task.inputs.items():
-            if _is_made(given):
+            if given._parents if type(given) is FileDatum else _is_made(given):
                 continue
             for place, datum in members(name, given):
                 if not datum._parents and datum not in sources and isinstance(datum, FileDatum):
@@ -248,6 +248,9 @@ def _through_links(
                 )
 
 
+_NO_NAMES = frozenset(("", ".", ".."))
+
+
 class _RealPaths:
     """Resolves each folder once; ten thousand files of one folder cost one `realpath`."""
 
@@ -260,17 +263,18 @@ class _RealPaths:
         self._ignores_case = _ignores_case(places.root)
 
     def __call__(self, path: str) -> str:
-        path = path.rstrip("/") or "/"
-        start = path.rfind("/") + 1
-        folder, name = path[:start], path[start:]
-        if name in ("", ".", ".."):
-            return os.path.realpath(self._places.absolute(path))
-        if folder not in self._folders:
-            real = os.path.realpath(self._places.absolute(folder) or "/")
-            self._folders[folder] = real.rstrip("/") + "/", self._names.setdefault(real, set())
-        within, names = self._folders[folder]
-        names.add(name)
-        return self.fold(within + name)
+        folder, slash, name = path.rpartition("/")
+        if name in _NO_NAMES:
+            shorter = path.rstrip("/")
+            return self(shorter) if "" != shorter != path else os.path.realpath(self._places.absolute(path))
+        known = self._folders.get(folder + slash)
+        if known is None:
+            real = os.path.realpath(self._places.absolute(folder + slash) or "/")
+            known = real.rstrip("/") + "/", self._names.setdefault(real, set())
+            self._folders[folder + slash] = known
+        known[1].add(name)
+        place = known[0] + name
+        return place.casefold() if self._ignores_case else place
 
     def fold(self, place: str) -> str:
         """Return what stands for a place where upper and lower case are one."""
@@ -319,7 +323,7 @@ def _ignores_case(root: str) -> bool:
 
 
 def _demands(task: AbstractTask, supply: Mapping[str, float]) -> Iterator[str]:
-    if not task._resources or resources_available(supply, task.resources):
+    if resources_available(supply, task.resources):
         return
     for kind, amount in task.resources.items():
         if kind in supply and amount > supply[kind]:

@@ -217,8 +217,9 @@ def declared_paths(datum: AbstractDatum) -> Sequence[str]:
     """Return each path that an output declares, patterns as they stand."""
     if type(datum) is MemoryDatum:
         return ()
-    if isinstance(datum, FileDatum):
-        return () if datum.pointer is None else (datum.pointer,)
+    if type(datum) is FileDatum or isinstance(datum, FileDatum):
+        path = datum.pointer
+        return () if path is None else (path,)
     if isinstance(datum, FileGlob):
         return (datum.pattern,)
     if isinstance(datum, DatumList):

@@ -363,7 +363,7 @@ def output_of(plain: Plain) -> Output:
     """Return an output from the plain data that a memo holds."""
     if len(plain) == _FILE:
         name, content, value, size, executable = plain
-        return Output(name, "file", content, value, size, members=(Member("", content, size, executable),))
+        return Output(name, "file", content, value, size, None, (Member("", content, size, executable),))
     name, kind, content, value, size, inline, members, items, classes = plain
     made = tuple([Member(*it) for it in members])
     return Output(name, kind, content, value, size, inline, made, tuple(map(output_of, items)), classes)

@@ -128,7 +128,9 @@ class Walker:
 
     def plain_outline(self, task: AbstractTask) -> Outline | None:
         """Return what a task was declared as, where that can be told in plain values, as of most tasks."""
-        return None if self._converts_plain_data else plain_outline(task, self._plain_code, self.source)
+        return (
+            None if self._converts_plain_data else plain_outline(task, self._plain_codes, self._plain_code, self.source)
+        )
 
     def survey(self, ends: Iterable[AbstractTask], count: int) -> Iterator[tuple[list[AbstractTask], list[str]]]:
         """Yield the end tasks and all that they need, so many at a time, with their plain outlines as `survey` does."""

@@ -33,15 +33,19 @@ CodeOf = Callable[[AbstractTask], str]
 WorthOf = Callable[[str, AbstractDatum], "tuple[str, tuple[str, ...]]"]
 
 
-def plain_outline(task: AbstractTask, code_of: CodeOf, worth_of: WorthOf) -> Outline | None:
+def plain_outline(task: AbstractTask, codes: dict[object, str], code_of: CodeOf, worth_of: WorthOf) -> Outline | None:
     """Return the outline of a task, or None where there is more to it than is told here.
 
     Args:
         task: The task.
+        codes: What stands for the code of tasks by their script, or by the id of their function, as far as `code_of`
+            was asked.
         code_of: Returns what stands for its code.
         worth_of: Returns the digest of an input that is a value, and the own classes that it needs.
     """
     words: list[str] = []
+    if add_outlines and add_outlines([task], 0, 1, set(), words, codes, _TYPES):
+        return tuple(words)
     return tuple(words) if _add_outline(task, words, code_of, worth_of) else None
 
 
@@ -55,9 +59,8 @@ def survey(
     Args:
         ends: The end tasks.
         count: How many tasks to yield at once.
-        codes: What stands for the code of tasks by their script, or by the id of their function, as far as `code_of`
-            was asked.
-        code_of: As in `plain_outline`, as is `worth_of`.
+        codes: As in `plain_outline`, as are `code_of` and `worth_of`.
+        code_of: The same.
         worth_of: The same.
     """
     tasks = as_tasks(ends)

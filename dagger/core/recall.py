@@ -291,13 +291,9 @@ def _known(entry: Any) -> Known | None:
     """Return what an entry says; None where it is of another form."""
     try:
         outline, key, outputs, reads, files, _ = entry
-        return Known(
-            outline,
-            key,
-            tuple(map(output_of, outputs)),
-            tuple([Read(*it[:3]) for it in reads]),
-            tuple([it[:2] for it in files]),
-        )
+        made = tuple(map(output_of, outputs))
+        seen = tuple([Read(*it[:3]) for it in reads]) if reads else ()
+        return Known(outline, key, made, seen, tuple([it[:2] for it in files]) if files else ())
     except (TypeError, ValueError):
         return None
 

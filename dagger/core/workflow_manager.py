@@ -210,7 +210,7 @@ class WorkflowManager(AbstractManager):
         slots = slots_of(ordered_graph(ends))
         for slot in slots:
             if sync or slot.task.state is not TaskState.COMPLETE or not self._knows(slot.task):
-                slot.task.update_state(TaskState.WAITING)
+                slot.task._await()
         return slots
 
     @contextmanager

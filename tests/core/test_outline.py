@@ -156,6 +156,19 @@ def odd():
     return tasks
 
 
+def lists():
+    """Return tasks that take lists: one that is made as a whole, one whose members' makers it has been asked for."""
+    makes = FunctionTask(
+        "makes", one, {}, {"parts": DatumList(FileDatum, [FileDatum(pointer="1"), FileDatum(pointer="2")])}
+    )
+    *tasks, end = wide(6)
+    assert len(end.inputs["a"]._makers()) == len(tasks)
+    takes = ScriptTask("takes", {"a": makes["parts"]}, {"out": "taken.txt"}, script=COPY)
+    part = ScriptTask("part", {"a": DatumList(FileDatum, makes["parts"].datums)}, {"out": "part.txt"}, script=COPY)
+    assert part.inputs["a"]._makers() == (makes,)
+    return [takes, part, end]
+
+
 class Name(str):
     __slots__ = ()
 
@@ -167,6 +180,7 @@ SURVEYED = {
     "functions": lambda: [FunctionTask(str(it), one, {"a": source(f"{it}.txt")}, {"out": None}) for it in range(20)],
     "values": lambda: [FunctionTask(str(it), one, {"a": MemoryDatum(pointer=it)}, {"out": None}) for it in range(20)],
     "odd": odd,
+    "lists": lists,
     "nothing": list,
 }
 
