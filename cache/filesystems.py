@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 
 NETWORK_KINDS = frozenset(
     [
@@ -66,7 +67,12 @@ def temporary_place() -> str:
     """Return where temporary files go, as `tempfile` says, which takes longer to load than a small run takes else."""
     if "tempfile" not in sys.modules:  # it may have been told where
         named = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
-        if os.path.isdir(named) and os.access(named, os.W_OK | os.X_OK):
+        with suppress(OSError):
+            descriptor = _nameless(named)
+            try:
+                os.write(descriptor, b"there is room")
+            finally:
+                os.close(descriptor)
             return os.path.abspath(named)
     from tempfile import gettempdir
 

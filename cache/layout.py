@@ -147,8 +147,11 @@ def make_temporary(prefix: str) -> str:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder of ours with all that is in it, as far as that can be done; no link is followed."""
+    """Remove a folder with all that is in it, as far as that can be done. A link goes, what it leads to stays."""
     with contextlib.suppress(OSError):
+        if os.path.islink(folder):
+            os.unlink(folder)
+            return
         for entry in list(os.scandir(folder)):
             if entry.is_dir(follow_symlinks=False):
                 remove_tree(entry.path)

@@ -42,10 +42,12 @@ if TYPE_CHECKING:
 else:
     from _collections import _tuplegetter
 
-    Any = BinaryIO = ClassVar = Final = NoReturn = Protocol = TypeAlias = object
+    Any = BinaryIO = NoReturn = Protocol = TypeAlias = object
 
     class Generic:
         __class_getitem__ = classmethod(lambda cls, _: cls)
+
+    ClassVar = Final = Generic
 
     def TypeVar(name, *_, **__):
         return name
@@ -56,19 +58,39 @@ else:
     def overload(function):
         return function
 
+    def _constructor(cls):
+        """Compile what makes instances of a class of named tuples, and give it to the class."""
+        names = ", ".join(cls._fields)
+        make = eval(f"lambda cls, {names}: new(cls, ({names},))", {"new": tuple.__new__})
+        make.__defaults__ = tuple(cls._field_defaults.values())
+        owner = next(it for it in cls.__mro__ if "_fields" in vars(it))
+        make.__name__, make.__qualname__ = "__new__", f"{owner.__qualname__}.__new__"
+        owner.__new__ = make
+        return make
+
+    class _Signature:
+        """Lets `inspect` find a constructor that nobody has used yet."""
+
+        def __get__(self, _, cls):
+            _constructor(cls)
+            raise AttributeError("the constructor has one")
+
     class _Named(tuple):
         """What all named tuples have in common; they have the methods of those of `collections`."""
 
         __slots__ = ()
-        _make = classmethod(tuple.__new__)
+        __signature__ = _Signature()
 
         def __new__(cls, /, *values, **named):
-            """Compile what makes an instance when the first is made: most of these classes have none in most runs."""
-            names = ", ".join(cls._fields)
-            make = eval(f"lambda cls, {names}: new(cls, ({names},))", {"new": tuple.__new__})
-            make.__defaults__ = tuple(cls._field_defaults.values())
-            cls.__new__ = make
-            return make(cls, *values, **named)
+            """Have this compiled when the first instance is made: most of these classes have none in most runs."""
+            return _constructor(cls)(cls, *values, **named)
+
+        @classmethod
+        def _make(cls, iterable):
+            made = tuple.__new__(cls, iterable)
+            if len(made) != len(cls._fields):
+                raise TypeError(f"{cls.__name__} has {len(cls._fields)} fields, not {len(made)}")
+            return made
 
         def __getnewargs__(self):
             return tuple(self)
@@ -86,6 +108,8 @@ else:
                 raise TypeError(f"{type(self).__name__} has no field {', '.join(map(repr, changes))}")
             return made
 
+        __replace__ = _replace  # for `copy.replace`
+
     class _ByStatement(type):
         """Makes a class of named tuples of a class statement, whose annotations are the fields."""
 
@@ -94,7 +118,7 @@ else:
                 return super().__new__(cls, name, bases, body)
             fields = tuple(body["__annotations__"])
             body["_field_defaults"] = {field: body[field] for field in fields if field in body}
-            body.update((field, _tuplegetter(place, "")) for place, field in enumerate(fields))
+            body.update((field, _tuplegetter(place, f"Field {place}.")) for place, field in enumerate(fields))
             return type(name, (_Named,), {**body, "__slots__": (), "_fields": fields, "__match_args__": fields})
 
     class NamedTuple(metaclass=_ByStatement):

@@ -39,6 +39,13 @@ class Usual(typing.NamedTuple):
         return self._replace(x=self.x + by)
 
 
+def _told(kind: type) -> str:
+    try:
+        return str(kind(1))
+    except TypeError as error:
+        return str(error).rpartition("()")[2]
+
+
 LOOKS = {
     "fields": lambda it: (it._fields, it._field_defaults, it.__match_args__, list(it.__annotations__)),
     "docstring": lambda it: it.__doc__,
@@ -46,6 +53,9 @@ LOOKS = {
     "by name": lambda it: tuple(it(y=2, x=1)),
     "default": lambda it: it(1, 2).label,
     "made": lambda it: tuple(it._make([1, 2, 3])),
+    "made of too few": lambda it: it._make([1]),
+    "what is wrong": lambda it: _told(it),
+    "copied otherwise": lambda it: tuple(copy.replace(it(1, 2), x=3)) if hasattr(copy, "replace") else None,
     "changed": lambda it: tuple(it(1, 2)._replace(y=5)),
     "a method": lambda it: tuple(it(1, 2).moved(3)),
     "dict": lambda it: it(1, 2)._asdict(),
@@ -70,6 +80,35 @@ def came_to(look: typing.Any, kind: type) -> object:
     except Exception as error:
         # `_replace` says ValueError until Python 3.12, and TypeError from 3.13 on.
         return "no such field" if isinstance(error, (TypeError, ValueError)) else type(error)
+
+
+class UpperLean(Lean):
+    def __new__(cls, x: int) -> UpperLean:
+        return super().__new__(cls, x, None, "upper")
+
+
+class UpperUsual(Usual):
+    def __new__(cls, x: int) -> UpperUsual:
+        return super().__new__(cls, x, None, "upper")
+
+
+def test_a_class_derived_from_one_keeps_its_own_constructor() -> None:
+    for number in (1, 2):
+        assert tuple(UpperLean(number)) == tuple(UpperUsual(number)) == (number, None, "upper")
+    assert "__new__" in vars(Lean)
+    assert tuple(Lean(1, 2)) == (1, 2, "p")
+
+
+def test_what_is_public_can_be_looked_at_before_there_is_an_instance() -> None:
+    """By `inspect`, and by those who ask for the types behind annotations."""
+    code = """
+import inspect, typing
+from dagger import core
+print([*inspect.signature(core.TaskReport).parameters] == [*core.TaskReport._fields])
+for name in core.__all__:
+    typing.get_type_hints(getattr(core, name))
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
 
 
 @pytest.mark.parametrize("name", LOOKS)

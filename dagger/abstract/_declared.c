@@ -64,14 +64,11 @@ static PyObject *promised_files(PyObject *module, PyObject *const *args, Py_ssiz
     PyObject *name, *path;
     Py_ssize_t at = 0;
     if (!PyDict_CheckExact(args[0]))
-        Py_RETURN_NONE;
-    while (PyDict_Next(args[0], &at, &name, &path))
-        if (!is_plain(path))
-            Py_RETURN_NONE;
+        return PyErr_Format(PyExc_TypeError, "what is declared is a plain dict");
     PyObject *files = PyDict_New();
-    for (at = 0; files != NULL && PyDict_Next(args[0], &at, &name, &path);) {
+    while (files != NULL && PyDict_Next(args[0], &at, &name, &path)) {
         Py_INCREF(name), Py_INCREF(path); /* a collection that this sets off may run code of anybody's */
-        PyObject *file = new_file((PyTypeObject *)args[1], path, args[2]);
+        PyObject *file = is_plain(path) ? new_file((PyTypeObject *)args[1], path, args[2]) : Py_NewRef(Py_None);
         if (file == NULL || PyDict_SetItem(files, name, file) < 0)
             Py_CLEAR(files);
         Py_DECREF(name), Py_DECREF(path), Py_XDECREF(file);
@@ -88,7 +85,7 @@ static PyMethodDef methods[] = {
      "Tell whether a value is the path of one file for certain: no pattern, and fit for any file system."},
     {"promised_files", (PyCFunction)(void (*)(void))promised_files, METH_FASTCALL,
      "promised_files(declared, type of files, their state)\n\n"
-     "Return name to a new file for outputs that are all declared by plain paths; None for any others."},
+     "Return name to a new file for each output that is declared by a plain path, to None for any other."},
     {NULL},
 };
 

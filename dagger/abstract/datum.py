@@ -208,13 +208,15 @@ class AbstractDatum(ABC):
         """Make a task one of the parents, once; the pointer that there is now, such as a path, outlives a failure."""
         if not self._parents:
             self._parents = (task,)
-        elif not any(parent is task for parent in self._parents):
+            self._declared: Any = self._pointer
+            return
+        if not any(parent is task for parent in self._parents):
             self._parents += (task,)
-        self._declared: Any = self._pointer
+        self._declared = self._declared_pointer()
 
     def _declared_pointer(self) -> Any:
         """Return the pointer that a task's output was declared with, `NOTHING` where it was without one."""
-        return getattr(self, "_declared", NOTHING)
+        return getattr(self, "_declared", self._pointer)
 
     def __repr__(self) -> str:
         pointer = "" if self._pointer is NOTHING else f" {shown_pointer(self._pointer)}"

@@ -164,10 +164,11 @@ class DatumList(AbstractDatum):
         return self._parents
 
     def _adopt(self, task: AbstractTask) -> None:
+        pointer = getattr(self, "_declared", NOTHING if self.state is DatumState.EMPTY else self.pointer)
         super()._adopt(task)
         for member in self.datums:
             member._adopt(task)
-        self._declared = NOTHING if self.state is DatumState.EMPTY else self.pointer
+        self._declared = pointer
 
     # The four methods of a datum
 

@@ -390,8 +390,8 @@ class AbstractTask(ABC):
 
     def _clear_outputs(self) -> None:
         for datum in self.outputs.values():
-            datum.clear()
             pointer = datum._declared_pointer()
+            datum.clear()
             if pointer is not NOTHING:
                 datum.populate(pointer)
 

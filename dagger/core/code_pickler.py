@@ -74,8 +74,8 @@ class CodePickler(pickle.Pickler):
         """
         kind = type(obj)
         is_own_class = issubclass(kind, type) and is_own(obj.__module__)
-        is_of_typing = kind.__module__ == "typing"  # as a type variable, which goes by a name that the worker may lack
-        if is_own_class or is_of_typing or kind in _NOT_SIMPLE or isinstance(obj, ModuleType):
+        is_variable = kind.__name__ == "TypeVar"  # of types: it goes by a name that the worker may lack
+        if is_own_class or is_variable or kind in _NOT_SIMPLE or isinstance(obj, ModuleType):
             raise NotSimpleError(obj)
         return NotImplemented
 

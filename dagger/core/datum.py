@@ -7,7 +7,7 @@ joins the two and hands a finished task's data their values as `StoredValue`, re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
@@ -246,12 +246,11 @@ def is_pattern(path: str) -> bool:
     return "*" in path or "?" in path or "[" in path
 
 
-def promised_files(declared: Mapping[str, object]) -> dict[str, AbstractDatum] | None:
-    """Return name to the datum of a file that a task will make, where all are declared by plain paths; else None."""
+def promised_files(declared: dict[str, Any]) -> dict[str, FileDatum | None]:
+    """Return name to the datum of a file that a task will make, where it is declared by a plain path; else to None."""
     if _promised is not None:
         return _promised(declared, FileDatum, _POPULATED)  # type: ignore[no-any-return]
-    is_plain = all(map(_is_plain_path, declared.values()))
-    return {name: unseen_file(str(path)) for name, path in declared.items()} if is_plain else None
+    return {name: unseen_file(it) if _is_plain_path(it) else None for name, it in declared.items()}
 
 
 def unseen_file(path: str) -> FileDatum:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from dagger.abstract import NOTHING, AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
+from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.core import converters as converters  # registers what the core data convert to
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_files
 from dagger.core.dedent import dedent_script
@@ -22,9 +22,12 @@ Outputs = Mapping[str, AbstractDatum]
 Body = Callable[[Inputs, Outputs], "Mapping[str, object] | None"]
 
 
-def _declared_outputs(self: FunctionTask | ScriptTask, output_dict: Mapping[str, object]) -> dict[str, AbstractDatum]:
-    made = promised_files(output_dict)
-    return {name: self._output(name, it) for name, it in output_dict.items()} if made is None else made
+def _declared_outputs(self: FunctionTask | ScriptTask, output_dict: dict[str, Any]) -> dict[str, AbstractDatum]:
+    made: dict[str, Any] = promised_files(output_dict if type(output_dict) is dict else dict(output_dict))
+    if None in made.values():
+        for name, datum in made.items():
+            made[name] = datum or self._output(name, output_dict[name])
+    return made
 
 
 class FunctionTask(AbstractTask):
@@ -251,7 +254,7 @@ def bare_datum(datum: AbstractDatum) -> AbstractDatum:
     bare = copy(datum)
     if isinstance(bare, DatumList):
         bare.datums = [bare_datum(member) for member in bare.datums]
-    bare.parents, bare._declared = [], NOTHING
+    bare.parents = []
     return bare
 
 

@@ -260,6 +260,54 @@ def test_secret(disk: Cache) -> None:
     assert len(reopened(disk).secret) == 32
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_has_the_secrets_place_goes(disk: Cache, tmp_path: Path, kind: str) -> None:
+    """A folder with all that is in it; of a link, what it leads to is somebody's own and stays."""
+    place, precious = Path(disk.directory, "v1", "secret"), tmp_path / "precious"
+    for folder in (precious, place):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "file").write_text("x")
+    (place / "link").symlink_to(precious)
+    if kind == "link":
+        place.rename(tmp_path / "aside")
+        place.symlink_to(precious)
+    assert len(disk.secret) == 32
+    assert place.is_file()
+    assert not place.is_symlink()
+    assert (precious / "inner" / "file").read_text() == "x"
+
+
+WHERE = """
+import os, sys
+if sys.argv[1:] == ["full"]:
+    real = os.write
+    def full(descriptor, data):
+        os.write = real
+        raise OSError(28, "No space left on device")
+    os.write = full
+from dagger.cache import Cache
+print(os.path.dirname(Cache.in_memory().directory), "tempfile" in sys.modules)
+"""
+
+
+def test_temporary_files_go_where_there_is_room(tmp_path: Path) -> None:
+    """Where they are wanted, or where `tempfile` finds a place; it is loaded where it must be."""
+
+    def place(wanted: object, *how: str) -> list[str]:
+        env = {**os.environ, "TMPDIR": str(wanted)}
+        return subprocess.check_output([sys.executable, "-c", WHERE, *how], env=env, text=True, cwd=tmp_path).split()
+
+    (tmp_path / "inner").mkdir()
+    assert place(tmp_path) == [str(tmp_path), "False"]
+    assert place("inner") == [str(tmp_path / "inner"), "False"]
+    assert place(tmp_path, "full") == [str(tmp_path), "True"]  # it was once, and is not any more
+    for wrong in (tmp_path / "nowhere", "/proc"):
+        where, loads_tempfile = place(wrong)
+        assert os.path.isdir(where)
+        assert (where, loads_tempfile) != (str(wrong), "False")
+        assert loads_tempfile == "True"
+
+
 def test_stats_are_kept(disk: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next process knows the digests of files that did not change."""
     monkeypatch.setattr("dagger.cache.filesystems._RACY", -(10**12))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from types import MappingProxyType
 
 import pytest
 from hypothesis import example, given, strategies as st
 
-from dagger.abstract import AbstractDatum
-from dagger.core import datum as compiled
+from dagger.abstract import AbstractDatum, DatumList, DatumState, TaskState
+from dagger.core import datum as compiled, task as compiled_tasks
 
 _declared = pytest.importorskip("dagger.abstract._declared", reason="dagger was not compiled here")
 
@@ -51,15 +52,15 @@ def test_a_plain_path_is_one_in_both(plain, value):
 @given(st.dictionaries(st.text(max_size=3), values, max_size=3))
 def test_outputs_are_promised_in_both(plain, declared):
     one, other = compiled.promised_files(declared), plain.promised_files(declared)
-    assert (one is None) == (other is None)
     for files, kind in ((one, compiled.FileDatum), (other, plain.FileDatum)):
-        if files is not None:
-            assert list(files) == list(declared)
-            assert all(type(it) is kind for it in files.values())
-            assert [it.pointer for it in files.values()] == list(declared.values())
-            assert {(it.state.name, it.parents == [], it._known_quickhash) for it in files.values()} <= {
-                ("POPULATED", True, None)
-            }
+        assert list(files) == list(declared)
+        for name, file in files.items():
+            if compiled._is_plain_path(declared[name]):
+                assert type(file) is kind
+                assert (file.pointer, file.state.name, file.parents) == (declared[name], "POPULATED", [])
+                assert file._known_quickhash is None
+            else:
+                assert file is None
 
 
 class _Pretends:
@@ -128,3 +129,43 @@ def test_tasks_are_declared_the_same_where_nothing_could_be_compiled(tmp_path):
     assert said[0] == said[1]
     for what in ("AVAILABLE", "POPULATED", "DeclarationError", "FileGlob"):
         assert what in said[0]
+
+
+def test_each_output_is_declared_by_itself():
+    """Whether a path is plain has nothing to do with the other outputs."""
+    asked = []
+
+    class Own(compiled_tasks.FunctionTask):
+        def _output(self, name, declared):
+            asked.append(name)
+            return super()._output(name, declared)
+
+    task = Own("t", len, {}, {"plain": "a.txt", "value": None, "other": "b.txt", "folder": "c/../d.txt\\"})
+    assert asked == ["value", "folder"]
+    assert list(task.outputs) == ["plain", "value", "other", "folder"]
+    assert Own("t", len, {}, MappingProxyType({"a": "a.txt"}))["a"].pointer == "a.txt"
+
+
+def test_what_an_output_was_declared_with_is_what_its_first_task_was_told(tmp_path, monkeypatch):
+    """A second task that is told of it later, when it holds what the first has made, does not change that."""
+    monkeypatch.chdir(tmp_path)
+    value = compiled.MemoryDatum()
+    one = compiled_tasks.FunctionTask("one", lambda: {"x": 1}, {}, {"x": value})
+    one.run()
+    compiled_tasks.FunctionTask("other", len, {}, {"y": DatumList(compiled.MemoryDatum, [value])})
+    one.function = lambda: 1 / 0
+    one.update_state(TaskState.WAITING)
+    with pytest.raises(ZeroDivisionError):
+        one.run()
+    assert value.state is DatumState.EMPTY
+
+
+def test_an_output_that_is_replaced_keeps_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two").write_text("2")
+    task = compiled_tasks.FunctionTask("t", lambda x: open(x, "w").close(), {}, {"x": "one"})
+    for datum in (compiled.FileDatum(task, pointer="two"), compiled.FileDatum(pointer="two")):
+        task.outputs["x"] = datum
+        task.update_state(TaskState.WAITING)
+        task.run()
+        assert (datum.state, datum.pointer) == (DatumState.AVAILABLE, "two")

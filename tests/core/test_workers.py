@@ -515,3 +515,55 @@ def test_what_one_task_loads_is_as_new_for_the_next(project):
     )
     seen = "(True, False, 0)"
     assert project.run("pipeline.py").stdout.splitlines() == ["None", seen, "False", seen, "True"]
+
+
+def test_plain_code_with_types_of_typing_loads_no_cloudpickle(project):
+    """What stands in annotations is mostly of `typing`; all but variables of types has a name that a worker knows."""
+    project.write(
+        "pipeline.py",
+        """
+        import sys
+        from typing import Any, Dict, List, Literal, Optional, Union
+        from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+        Numbers = Dict[str, List[Optional[float]]]
+
+        def work(x: Any, mode: Literal["a", "b"] = "a") -> Union[Numbers, None]:
+            return {"y": [str(Numbers), x, mode]}
+
+        task = FunctionTask("t", work, {"x": MemoryDatum(pointer=1)}, {"y": None})
+        WorkflowManager(task).run()
+        print(*task["y"].pointer, "cloudpickle" in sys.modules)
+        """,
+    )
+    said = project.run("pipeline.py").stdout.strip()
+    assert said == "typing.Dict[str, typing.List[typing.Optional[float]]] 1 a False"
+
+
+def test_a_task_of_ones_own_that_cleans_up_by_itself_keeps_its_paths(project):
+    """Also in a worker: declared pointers stay."""
+    project.write(
+        "pipeline.py",
+        """
+        from dagger.core import FunctionTask, WorkflowManager
+
+        class TwoTries(FunctionTask):
+            def _run_logic(self, given):
+                try:
+                    return super()._run_logic(given)
+                except OSError:
+                    self._fail_cleanup()
+                return super()._run_logic(given)
+
+        def work(made, tries=[]):
+            tries.append(made)
+            with open(made, "w") as file:
+                file.write(f"{len(tries)} {made}")
+            if len(tries) == 1:
+                raise OSError("not yet")
+
+        WorkflowManager(TwoTries("t", work, {}, {"made": "made.txt"})).run()
+        print(open("made.txt").read())
+        """,
+    )
+    assert project.run("pipeline.py").stdout == "2 made.txt\n"
