@@ -44,7 +44,9 @@ def plain_outline(task: AbstractTask, codes: dict[object, str], code_of: CodeOf,
         worth_of: Returns the digest of an input that is a value, and the own classes that it needs.
     """
     words: list[str] = []
-    if add_outlines and add_outlines([task], 0, 1, set(), words, codes, _TYPES):
+    # What it is compiled for has no values, which are to be digested.
+    may_be_compiled = add_outlines and type(task.inputs) is dict and MemoryDatum not in map(type, task.inputs.values())
+    if may_be_compiled and add_outlines([task], 0, 1, set(), words, codes, _TYPES):
         return tuple(words)
     return tuple(words) if _add_outline(task, words, code_of, worth_of) else None
 
