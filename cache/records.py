@@ -4,9 +4,10 @@ Sits between the engine, which fills these tuples, and the index, which keeps th
 row is ``format (1 byte), flags (1 byte), checksum of the rest (16 bytes), MessagePack``: a flipped
 bit anywhere is noticed here and costs a rerun, never a wrong result. A run with nothing to do reads
 no row, and so does without msgspec, whose import takes as long as that of all the rest.
-"""
 
-from __future__ import annotations
+The annotations of rows are not postponed, here and in ``rows`` and ``uses``: msgspec would compile
+each when the first row is read.
+"""
 
 from collections.abc import Callable
 
@@ -83,7 +84,7 @@ class Output(NamedTuple):
     size: int
     inline: bytes | None = None
     members: tuple[Member, ...] = ()
-    items: tuple[Output, ...] = ()
+    items: tuple["Output", ...] = ()
     classes: tuple[str, ...] = ()
 
 

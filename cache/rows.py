@@ -5,8 +5,6 @@ written, so that two processes that add to one row lose nothing. A row that cann
 anew.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 
@@ -102,7 +100,7 @@ def read_records(row: bytes | None, key: str) -> list[Record]:
     return [record for record in found if record is not None and record.key == key]
 
 
-def adding_record(record: Record) -> Iterator[tuple[str, Change]]:
+def adding_record(record: Record) -> "Iterator[tuple[str, Change]]":
     """Put a record before its key's others; one of the same root and reads goes."""
     data = encode(record)
 
@@ -118,12 +116,12 @@ def is_same_case(one: Record, other: Record) -> bool:
     return one.root == other.root and set(one.reads) == set(other.reads)
 
 
-def without(gone: Collection[Record]) -> Change:
+def without(gone: Collection[Record]) -> "Change":
     """Change a row of records to those that are not ``gone``."""
     return keeping(lambda record: record not in gone)
 
 
-def keeping(is_kept: Callable[[Record], bool]) -> Change:
+def keeping(is_kept: Callable[[Record], bool]) -> "Change":
     """Change a row of records to those that are kept; without any, the row goes."""
 
     def change(row: bytes | None) -> bytes | None:
@@ -134,7 +132,7 @@ def keeping(is_kept: Callable[[Record], bool]) -> Change:
     return change
 
 
-def adding_code(fingerprint: Fingerprint, *, with_source: bool) -> Iterator[tuple[str, Change]]:
+def adding_code(fingerprint: "Fingerprint", *, with_source: bool) -> "Iterator[tuple[str, Change]]":
     """Keep what a fingerprint is made of; parts that several share are kept once."""
     names = []
     for part in fingerprint.parts:
@@ -165,7 +163,7 @@ def part_keys(row: bytes | None) -> list[str]:
     return [PART + name for name in code.parts] if code is not None else []
 
 
-def setting_entry(root: str, task: str, entry: Entry) -> Iterator[tuple[str, Change]]:
+def setting_entry(root: str, task: str, entry: Entry) -> "Iterator[tuple[str, Change]]":
     """Replace what a task last did."""
     yield entry_key(root, task), _setting(encode(EntryRow(task, entry)))
 
@@ -175,7 +173,7 @@ def read_entry(row: bytes | None) -> EntryRow | None:
     return _read(row, EntryRow)
 
 
-def adding_to_journal(root: str, path: str, digest: str) -> Iterator[tuple[str, Change]]:
+def adding_to_journal(root: str, path: str, digest: str) -> "Iterator[tuple[str, Change]]":
     """Put a digest last among those that tasks made at a path."""
 
     def change(row: bytes | None) -> bytes:
@@ -223,7 +221,7 @@ def _names(kind: str, name: str, row: bytes) -> bool:
     return True
 
 
-def _setting(data: bytes) -> Change:
+def _setting(data: bytes) -> "Change":
     return lambda _: data
 
 

@@ -5,8 +5,6 @@ nothing has changed pays for one digest and one system call, however many its ta
 file of those that it uses no more, and pays nothing for what came before.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Container, Iterable, Iterator

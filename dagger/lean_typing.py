@@ -49,8 +49,8 @@ else:
 
     ClassVar = Final = Generic
 
-    def TypeVar(name, *_, **__):
-        return name
+    def TypeVar(*_, **__):
+        return object
 
     def cast(_, value):
         return value
