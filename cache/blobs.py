@@ -37,7 +37,7 @@ from dagger.cache.blob_files import (
     signature_of,
 )
 from dagger.cache.filesystems import FileClock, temporary_place
-from dagger.cache.layout import make_private
+from dagger.cache.layout import make_private, remove_tree
 from dagger.cache.records import Member
 from dagger.cache.streams import CHUNK, clone, copy_hashed, hash_descriptor, write_all
 from dagger.cache.trees import build_tree, collect_members, digest_members, exchange
@@ -269,9 +269,7 @@ class BlobStore:
     def remove_overflow(self) -> None:
         """Delete what went to the temporary folder while the store could not be written."""
         if is_private(self.overflow):
-            import shutil
-
-            shutil.rmtree(self.overflow, ignore_errors=True)
+            remove_tree(self.overflow)
 
     def _spare(self, digest: str) -> str | None:
         spare = place_of(self.overflow, digest)

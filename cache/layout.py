@@ -103,7 +103,9 @@ class Layout:
             with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(secret)
             if os.path.isdir(self.secret):  # damage: nothing but the secret has this name
-                remove_tree(self.secret)
+                from dagger.cache.blob_files import remove_whatever
+
+                remove_whatever(self.secret)
             os.replace(beside, self.secret)
             return secret
 

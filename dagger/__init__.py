@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # as a type checker knows it; the front loads no module of ours
 if TYPE_CHECKING:
     from dagger.abstract import (
         AbstractCommunicator as AbstractCommunicator,

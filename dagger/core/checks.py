@@ -54,7 +54,7 @@ def check(
 
 def _identifiers(tasks: Sequence[AbstractTask]) -> Iterator[str]:
     seen: set[str] = set()
-    for task in tasks if len({task.identifier for task in tasks}) < len(tasks) else ():
+    for task in tasks:
         if task.identifier in seen:
             yield f"two tasks are named {task.identifier!r}; give each a name of its own"
         seen.add(task.identifier)
@@ -145,7 +145,7 @@ def _sources(
     sources: dict[AbstractDatum, tuple[AbstractTask, str]] = {}
     for task in tasks:
         for name, given in task.inputs.items():
-            if given._parents if type(given) is FileDatum else _is_made(given):
+            if _is_made(given):
                 continue
             for place, datum in members(name, given):
                 if not datum._parents and datum not in sources and isinstance(datum, FileDatum):
