@@ -40,6 +40,16 @@ def rounds(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
+def nothing_compiled() -> str:
+    """How a program begins in which dagger is as it is where there is no compiler."""
+    top = Path(__file__).resolve().parent.parent
+    rooms = {"dagger.abstract": "dagger/abstract", "dagger.cache": "cache", "dagger.core": "dagger/core"}
+    names = [f"{room}.{file.stem}" for room, folder in rooms.items() for file in (top / folder).glob("*.c")]
+    assert names
+    return f"import sys; sys.modules.update(dict.fromkeys({names}))\n"
+
+
+@pytest.fixture(scope="session")
 def big(pytestconfig: pytest.Config) -> bool:
     """Whether load tests are to be as large as what dagger is made for."""
     asked: bool = pytestconfig.getoption("big")

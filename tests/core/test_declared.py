@@ -15,9 +15,6 @@ from dagger.core import datum as compiled, task as compiled_tasks
 
 _declared = pytest.importorskip("dagger.abstract._declared", reason="dagger was not compiled here")
 
-COMPILED = ("abstract._declared", "cache._stamps", "core._leaving", "core._outline", "core._system")
-NOTHING_COMPILED = f"import sys; sys.modules.update({{'dagger.' + name: None for name in {COMPILED}}})\n"
-
 
 @pytest.fixture(scope="module")
 def plain():
@@ -120,11 +117,11 @@ for path in ("a.txt", *odd):
 """
 
 
-def test_tasks_are_declared_the_same_where_nothing_could_be_compiled(tmp_path):
+def test_tasks_are_declared_the_same_where_nothing_could_be_compiled(nothing_compiled, tmp_path):
     """And what is wrong with one is told in the same words."""
     said = [
         subprocess.check_output([sys.executable, "-c", begin + DECLARE], cwd=tmp_path, text=True)
-        for begin in ("", NOTHING_COMPILED)
+        for begin in ("", nothing_compiled)
     ]
     assert said[0] == said[1]
     for what in ("AVAILABLE", "POPULATED", "DeclarationError", "FileGlob"):
