@@ -1,22 +1,22 @@
 """What is remembered of a task, and how it is turned into bytes and back.
 
 Sits between the engine, which fills these tuples, and the index, which keeps their bytes. Every
-row is ``format (1 byte), flags (1 byte), checksum of the rest (16 bytes), MessagePack``: a flipped
-bit anywhere is noticed here and costs a rerun, never a wrong result. A run with nothing to do reads
-no row, and so does without msgspec, whose import takes as long as that of all the rest.
-
-The annotations of rows are not postponed, here and in ``rows`` and ``uses``: msgspec would compile
-each when the first row is read.
+row is ``format (1 byte), kind (1 byte), checksum (16 bytes), marshal``: a flipped bit
+anywhere is noticed here and costs a rerun, never a wrong result. The fourth version of marshal is
+what each Python since 3.4 writes and reads, lone surrogates and all; nothing has to be imported for
+it. The same value may come to other bytes, so these are not what anything is named by.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import marshal
 
 import xxhash
 
 from dagger.errors import DamagedError
-from dagger.lean_typing import NamedTuple, TypeVar
+from dagger.lean_typing import Any, NamedTuple, TypeVar
 
-FORMAT = 1
+FORMAT = 2
 INLINE_LIMIT = 4096
 LOG_LIMIT = 8192
 
@@ -24,7 +24,7 @@ Row = tuple[str, str, str]
 """One row of a manifest: kind, name, digest or text."""
 
 _HEADER = 18
-_ESCAPED = 1
+_MARSHAL = 4
 _T = TypeVar("_T")
 
 
@@ -84,11 +84,8 @@ class Output(NamedTuple):
     size: int
     inline: bytes | None = None
     members: tuple[Member, ...] = ()
-    items: tuple["Output", ...] = ()
+    items: tuple[Output, ...] = ()
     classes: tuple[str, ...] = ()
-
-
-Output.__annotations__["items"] = tuple[Output, ...]  # Python 3.10 does not resolve a name inside of a plain type
 
 
 class Record(NamedTuple):
@@ -160,73 +157,77 @@ class Entry(NamedTuple):
     error: str = ""
 
 
-def encode(value: object) -> bytes:
-    """Turn a struct, or plain lists, dicts and tuples of simple values, into checked bytes."""
-    import msgspec
-
-    flags = 0
-    try:
-        body = msgspec.msgpack.encode(value)
-    except UnicodeEncodeError:
-        # A file name that is not UTF-8, or a log with stray bytes: Python holds these as lone
-        # surrogates.
-        flags = _ESCAPED
-        body = msgspec.msgpack.encode(_each_text(msgspec.to_builtins(value, builtin_types=(bytes,)), _escape))
-    tail = bytes((FORMAT, flags))
-    return tail + _checksum(tail, body) + body
+_marks: dict[type, int] = {list: ord("l")}
+_held: dict[type, list[tuple[int, type, bool]]] = {}
 
 
-def decode(data: bytes, type_: type[_T]) -> _T:
-    """Turn bytes from ``encode`` back into a value of ``type_``.
+def is_row(kind: type, mark: str, **held: type | list[type]) -> None:
+    """Say that named tuples of a class are rows.
+
+    Args:
+        kind: The class.
+        mark: A letter that no other kind of row has; empty for one that is only part of rows.
+        held: The fields that are of such classes themselves: of one, or ``[of a tuple of them]``.
+    """
+    if mark:
+        _marks[kind] = ord(mark)
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    _held[kind] = [
+        (fields.index(name), it[0] if isinstance(it, list) else it, isinstance(it, list)) for name, it in held.items()
+    ]
+
+
+is_row(Output, "", members=[Member], items=[Output])
+is_row(Record, "r", reads=[Read], outputs=[Output])
+is_row(Entry, "", reasons=[Reason])
+
+
+def encode(row: object) -> bytes:
+    """Turn a row, or a list of bytes, into checked bytes."""
+    kind = type(row)
+    mark = _marks[kind]
+    plain: Any = row if kind is list else _taken_apart(kind, row)
+    body = marshal.dumps(plain, _MARSHAL)
+    return bytes((FORMAT, mark)) + xxhash.xxh3_128_digest(body, mark) + body
+
+
+def decode(data: bytes, kind: type[_T]) -> _T:
+    """Turn bytes from ``encode`` back into a row of a kind.
 
     Raises:
-        DamagedError: The bytes are not what ``encode`` wrote, or another format wrote them.
+        DamagedError: The bytes are not what ``encode`` made of such a row, or another format wrote them.
     """
-    import msgspec
-
     if len(data) < _HEADER or data[0] != FORMAT:
         raise DamagedError("a row of the cache was not written by this version of its format")
+    mark = data[1]
     body = memoryview(data)[_HEADER:]
-    if data[2:_HEADER] != _checksum(data[:2], body):
+    if data[2:_HEADER] != xxhash.xxh3_128_digest(body, mark):
         raise DamagedError("a row of the cache is damaged: its checksum does not match")
-    try:
-        if not data[1] & _ESCAPED:
-            return msgspec.msgpack.decode(body, type=type_)
-        plain = _each_text(msgspec.msgpack.decode(body), _unescape)
-        return msgspec.convert(plain, type=type_, builtin_types=(bytes,))
-    except (msgspec.DecodeError, ValueError) as error:
-        raise DamagedError(f"a row of the cache has an unknown form: {error}") from error
+    if mark != _marks[kind]:
+        raise DamagedError("a row of the cache is of another kind than its name says")
+    plain: Any = marshal.loads(body)
+    row: _T = plain if kind is list else _put_together(kind, plain)
+    return row
 
 
-def _checksum(head: bytes, body: bytes | memoryview) -> bytes:
-    state = xxhash.xxh3_128(head)
-    state.update(body)
-    return state.digest()
+def _taken_apart(kind: type, row: Any) -> tuple[object, ...]:
+    """Return a row without classes of ours, which marshal does not know."""
+    plain = list(row)
+    for place, inner, are_several in _held.get(kind, ()):
+        held = plain[place]
+        if not are_several:
+            plain[place] = _taken_apart(inner, held)
+        elif held:
+            plain[place] = tuple([_taken_apart(inner, it) for it in held])
+    return tuple(plain)
 
 
-# Compiled when first used, which no run with nothing to do comes to.
-_LONE = "[\0\ud800-\udfff]"
-_MARKED = "\0([0-9a-f]{4})"
-
-
-def _escape(text: str) -> str:
-    """Write each lone surrogate, and the mark itself, as a NUL and four hexadecimal digits."""
-    import re
-
-    return re.sub(_LONE, lambda found: f"\0{ord(found[0]):04x}", text)
-
-
-def _unescape(text: str) -> str:
-    import re
-
-    return re.sub(_MARKED, lambda found: chr(int(found[1], 16)), text)
-
-
-def _each_text(value: object, change: Callable[[str], str]) -> object:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, (list, tuple)):
-        return [_each_text(item, change) for item in value]
-    if isinstance(value, dict):
-        return {_each_text(name, change): _each_text(item, change) for name, item in value.items()}
-    return value
+def _put_together(kind: Any, plain: tuple[Any, ...]) -> Any:
+    fields = list(plain)
+    for place, inner, are_several in _held.get(kind, ()):
+        held = fields[place]
+        if not are_several:
+            fields[place] = _put_together(inner, held)
+        elif held:
+            fields[place] = tuple([_put_together(inner, it) for it in held])
+    return tuple.__new__(kind, fields)

@@ -5,12 +5,14 @@ written, so that two processes that add to one row lose nothing. A row that cann
 anew.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 
 import xxhash
 
-from dagger.cache.records import Entry, Record, decode, encode
+from dagger.cache.records import Entry, Record, decode, encode, is_row
 from dagger.errors import DamagedError
 from dagger.lean_typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -63,6 +65,12 @@ class _CodeRow(NamedTuple):
     distributions: tuple[tuple[str, str], ...]
 
 
+is_row(StoredPart, "p")
+is_row(_CodeRow, "c")
+is_row(EntryRow, "e", entry=Entry)
+is_row(JournalRow, "j")
+
+
 def short(name: str) -> str:
     """Digest a root, a task or a path, so that any name can stand in a row's name."""
     return str(xxhash.xxh3_128_hexdigest(name.encode("utf-8", "surrogatepass")))
@@ -96,11 +104,11 @@ def journal_prefix(root: str) -> str:
 
 def read_records(row: bytes | None, key: str) -> list[Record]:
     """Return the records of a row, newest first, without those damaged or of another key."""
-    found = (_read(data, Record) for data in _read(row, list[bytes]) or ())
+    found = (_read(data, Record) for data in _read(row, list) or ())
     return [record for record in found if record is not None and record.key == key]
 
 
-def adding_record(record: Record) -> "Iterator[tuple[str, Change]]":
+def adding_record(record: Record) -> Iterator[tuple[str, Change]]:
     """Put a record before its key's others; one of the same root and reads goes."""
     data = encode(record)
 
@@ -116,33 +124,37 @@ def is_same_case(one: Record, other: Record) -> bool:
     return one.root == other.root and set(one.reads) == set(other.reads)
 
 
-def without(gone: Collection[Record]) -> "Change":
+def without(gone: Collection[Record]) -> Change:
     """Change a row of records to those that are not ``gone``."""
     return keeping(lambda record: record not in gone)
 
 
-def keeping(is_kept: Callable[[Record], bool]) -> "Change":
+def keeping(is_kept: Callable[[Record], bool]) -> Change:
     """Change a row of records to those that are kept; without any, the row goes."""
 
     def change(row: bytes | None) -> bytes | None:
-        parts = _read(row, list[bytes]) or []
+        parts = _read(row, list) or []
         kept = [it for it in parts if (record := _read(it, Record)) is not None and is_kept(record)]
         return encode(kept) if kept else None
 
     return change
 
 
-def adding_code(fingerprint: "Fingerprint", *, with_source: bool) -> "Iterator[tuple[str, Change]]":
+def adding_code(fingerprint: Fingerprint, *, with_source: bool) -> Iterator[tuple[str, Change]]:
     """Keep what a fingerprint is made of; parts that several share are kept once."""
     names = []
     for part in fingerprint.parts:
-        data = encode(StoredPart(part.name, part.kind, part.digest, part.source if with_source else ""))
-        names.append(str(xxhash.xxh3_128_hexdigest(data)))
-        yield PART + names[-1], _setting(data)
+        stored = StoredPart(part.name, part.kind, part.digest, part.source if with_source else "")
+        names.append(_name_of(stored))
+        yield PART + names[-1], _setting(encode(stored))
     yield (
         CODE + fingerprint.digest,
         _setting(encode(_CodeRow(tuple(names), fingerprint.distributions))),
     )
+
+
+def _name_of(part: StoredPart) -> str:
+    return short("\0".join(part))
 
 
 def read_code(get_many: Callable[[Iterable[str]], dict[str, bytes]], fingerprint: str) -> StoredCode | None:
@@ -163,7 +175,7 @@ def part_keys(row: bytes | None) -> list[str]:
     return [PART + name for name in code.parts] if code is not None else []
 
 
-def setting_entry(root: str, task: str, entry: Entry) -> "Iterator[tuple[str, Change]]":
+def setting_entry(root: str, task: str, entry: Entry) -> Iterator[tuple[str, Change]]:
     """Replace what a task last did."""
     yield entry_key(root, task), _setting(encode(EntryRow(task, entry)))
 
@@ -173,7 +185,7 @@ def read_entry(row: bytes | None) -> EntryRow | None:
     return _read(row, EntryRow)
 
 
-def adding_to_journal(root: str, path: str, digest: str) -> "Iterator[tuple[str, Change]]":
+def adding_to_journal(root: str, path: str, digest: str) -> Iterator[tuple[str, Change]]:
     """Put a digest last among those that tasks made at a path."""
 
     def change(row: bytes | None) -> bytes:
@@ -209,10 +221,9 @@ def _names(kind: str, name: str, row: bytes) -> bool:
         DamagedError: The row cannot be read.
     """
     if kind == RECORD:
-        return all(decode(data, Record).key == name for data in decode(row, list[bytes]))
+        return all(decode(data, Record).key == name for data in decode(row, list))
     if kind == PART:
-        decode(row, StoredPart)
-        return name == xxhash.xxh3_128_hexdigest(row)
+        return name == _name_of(decode(row, StoredPart))
     if kind == ENTRY:
         return name.endswith(":" + short(decode(row, EntryRow).task))
     if kind == JOURNAL:
@@ -221,7 +232,7 @@ def _names(kind: str, name: str, row: bytes) -> bool:
     return True
 
 
-def _setting(data: bytes) -> "Change":
+def _setting(data: bytes) -> Change:
     return lambda _: data
 
 

@@ -5,6 +5,8 @@ nothing has changed pays for one digest and one system call, however many its ta
 file of those that it uses no more, and pays nothing for what came before.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Container, Iterable, Iterator
@@ -12,7 +14,7 @@ from collections.abc import Container, Iterable, Iterator
 import xxhash
 
 from dagger.cache.layout import make_private
-from dagger.cache.records import decode, encode
+from dagger.cache.records import decode, encode, is_row
 from dagger.errors import DamagedError
 from dagger.lean_typing import NamedTuple
 
@@ -25,6 +27,9 @@ class _Uses(NamedTuple):
 
     last: str
     former: dict[int, str]
+
+
+is_row(_Uses, "u")
 
 
 def note_uses(folder: str, root: str, keys: Iterable[str]) -> None:

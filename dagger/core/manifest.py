@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 from xxhash import xxh3_128_digest
 
@@ -28,7 +29,7 @@ from dagger.lean_typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dagger.cache.fingerprints import Fingerprint, Fingerprinter
 
-FORMAT = "1"
+FORMAT = "2"
 ABSENT = "absent"
 
 _CORE_TASKS: frozenset[type[AbstractTask]] = frozenset((FunctionTask, PklTask, ScriptTask))
@@ -120,7 +121,7 @@ class Walker:
             rows[index] = "input", rows[index][1], output.value or output.content
         if dependency_rows:
             rows[-len(dependency_rows) :] = dependency_rows
-        key = "" if sketch.flaw else digest_bytes(_encoded(rows))
+        key = "" if sketch.flaw else _key(rows)
         plain = None if sketch.flaw else self.plain_outline(task)
         if plain is None:
             return Manifest(tuple(rows), key, sketch.code, sketch.flaw, sketch.digest())
@@ -318,13 +319,11 @@ def _body(task: AbstractTask) -> object:
     return task.script if type(task) is ScriptTask else id(task.function)  # type: ignore[attr-defined]
 
 
-def _encoded(rows: Sequence[Row]) -> bytes:
-    from msgspec import msgpack
-
-    try:
-        return msgpack.encode(rows)
-    except UnicodeEncodeError:  # a file name that is not UTF-8, which Python holds as lone surrogates
-        return msgpack.encode([[text.encode("utf-8", "surrogatepass") for text in row] for row in rows])
+def _key(rows: list[Row]) -> str:
+    """Digest rows by their texts, with a NUL between any two; by their marshal where a text holds one itself."""
+    texts = list(chain.from_iterable(rows))
+    joined = "\0".join(texts)
+    return digest_text(joined) if joined.count("\0") == len(texts) - 1 else digest_bytes(marshal.dumps(rows, 2))
 
 
 class _Sketch:

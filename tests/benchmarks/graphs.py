@@ -412,9 +412,9 @@ JOBLIB = {
 }
 
 _FLOOR = """
+        import marshal
         import os
 
-        import msgspec
         import xxhash
 
 
@@ -437,7 +437,7 @@ _FLOOR = """
         stamps = {{}}
         try:
             with open("snapshot", "rb") as file:
-                former = msgspec.msgpack.decode(file.read())
+                former = marshal.load(file)
         except FileNotFoundError:
             former = {{}}
         now = {{}}
@@ -448,7 +448,7 @@ _FLOOR = """
             now[task.name] = xxhash.xxh3_128_hexdigest(text.encode()) + known(task.made)
         if now != former:
             with open("snapshot", "wb") as file:
-                file.write(msgspec.msgpack.encode(now))
+                marshal.dump(now, file)
 """
 
 # No tool: the least that a Python program can do to find out that nothing is to be done.

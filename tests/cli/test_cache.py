@@ -220,7 +220,7 @@ def test_gc_spares_what_each_run_uses(made, edit):
         """Let the runs so far have been long ago."""
         with contextlib.closing(sqlite3.connect(made.path / ".dagger/v1/index/cache.db")) as rows:
             for key, value in rows.execute("SELECT key, value FROM Cache WHERE key LIKE 'record:%'").fetchall():
-                old = [decode(it, Record)._replace(started=when) for it in decode(value, list[bytes])]
+                old = [decode(it, Record)._replace(started=when) for it in decode(value, list)]
                 rows.execute("UPDATE Cache SET value = ? WHERE key = ?", (encode([*map(encode, old)]), key))
             rows.execute("DELETE FROM Cache WHERE key LIKE 'entry:%'")
             rows.commit()
