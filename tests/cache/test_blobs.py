@@ -76,6 +76,76 @@ def test_files_of_many_chunks(store: BlobStore, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == data
 
 
+LARGE = streams._LARGE + streams.CHUNK + 17
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the system is asked to copy, on a file system that does not clone."""
+    monkeypatch.setattr("dagger.cache.blobs.clone", lambda *_: False)
+    (tmp_path / "large").write_bytes(os.urandom(LARGE))
+    return tmp_path / "large"
+
+
+def _some(real: Any, source: int, destination: int, count: int) -> int:
+    return int(real(source, destination, count // 3 + 1))
+
+
+def _none(*_: Any) -> int:
+    return 0
+
+
+def _not_offered(*_: Any) -> int:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
+def _once(real: Any, source: int, destination: int, count: int) -> int:
+    if os.lseek(source, 0, os.SEEK_CUR):
+        raise OSError(errno.EINVAL, "Invalid argument")
+    return int(real(source, destination, count))
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="the system does not copy")
+@pytest.mark.parametrize("copied", [None, _some, _none, _not_offered, _once])
+def test_system_copies_large_files(
+    store: BlobStore, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: Callable[..., int] | None
+) -> None:
+    """However much of a large file the system copies by itself, all of it is kept and restored under its digest."""
+    if copied is not None:
+        real = os.copy_file_range
+        monkeypatch.setattr(os, "copy_file_range", lambda *given: copied(real, *given))
+    data = large.read_bytes()
+    assert store.put_file(str(large)) == (xxhash.xxh3_128_hexdigest(data), LARGE)
+    store.restore(xxhash.xxh3_128_hexdigest(data), str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == data
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="the system does not copy")
+def test_large_copy_that_fails(store: BlobStore, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full in the middle of a copy, and a copy that is not what its blob is, leave nothing behind."""
+    digest, _ = store.put_file(str(large))
+    real = os.copy_file_range
+
+    def full(source: int, destination: int, count: int) -> int:
+        if os.lseek(source, 0, os.SEEK_CUR):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(source, destination, count)
+
+    def wrong(source: int, destination: int, count: int) -> int:
+        copied = real(source, destination, count)
+        os.pwrite(destination, b"wrong", 0)
+        return copied
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    with pytest.raises(OSError, match="No space"):
+        store.restore(digest, str(tmp_path / "out"))
+    assert store.has(digest, LARGE)
+    monkeypatch.setattr(os, "copy_file_range", wrong)
+    with pytest.raises(DamagedError):
+        store.restore(digest, str(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "large"]
+
+
 def test_unflushed_stream(store: BlobStore, tmp_path: Path) -> None:
     """A file that was just written to, not flushed, is kept with all that was written."""
     with open(tmp_path / "f", "w+b") as file:
