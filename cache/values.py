@@ -26,7 +26,6 @@ SMALLEST_BUFFER = 4096
 _ALIGNMENT = 64
 _PAIR = struct.Struct("<QQ")
 _TAIL = struct.Struct("<QQ8s")
-_NO_BUFFERS = bytes(8) + MAGIC
 
 
 class Pickler(Protocol):
@@ -142,10 +141,11 @@ def load(source: bytes | str | os.PathLike[str], unpickler_factory: UnpicklerFac
         DamagedError: The container is cut off or has an unknown form.
     """
     if isinstance(source, bytes):
+        end = len(source) - _TAIL.size
+        # The common case: it has no buffers.
+        if end > 0 and source.startswith(MAGIC) and source[end:] == _TAIL.pack(end, 0, MAGIC):
+            return unpickler_factory(io.BytesIO(source[len(MAGIC) : end])).load()
         data = memoryview(source)
-        if source.endswith(_NO_BUFFERS) and data[: len(MAGIC)] == MAGIC:
-            _read_table(data)
-            return unpickler_factory(io.BytesIO(data[len(MAGIC) : -_TAIL.size])).load()
         return _load(data, unpickler_factory, lambda start, end: memoryview(bytearray(data[start:end])))
     with open(source, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:

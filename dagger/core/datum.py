@@ -78,11 +78,12 @@ class StoredValue:
             DamagedError: The blob is gone or is not what its digest says, and nobody here can mend it.
         """
         from dagger.cache import values
-        from dagger.cache.blobs import BlobStore
         from dagger.core.by_name import value_unpickler
 
         if self.inline is not None:
             return values.load(self.inline, value_unpickler)
+        from dagger.cache.blobs import BlobStore
+
         try:
             path = BlobStore(self.directory).open_checked(self.digest)
         except (DamagedError, FileNotFoundError):

@@ -47,7 +47,9 @@ _PATIENCE = 0.05
 _LOOK_FOR_SIGNALS = 1.0
 _TO_KNOW_MORE = 0.1
 """Seconds in which tasks are looked up before the first is launched, so that it is the one that most waits for. Workers
-take that long to come up; of a large graph the rest is looked up while they run."""
+take that long to come up, from when they were begun; of a large graph the rest is looked up while they run."""
+_YOUNG = 10_000
+"""Objects that are made in a run before the collector of cycles looks at them: most of them last as long as it."""
 _MOST_AT_ONCE = 200
 _LOG_ROOM = 4 << 20
 _MOST_REASONS = 10
@@ -192,7 +194,8 @@ class Engine:
         self._workspace.tell = print
 
     def _loop(self) -> None:
-        begun = time.monotonic()
+        early = self.options.early
+        begun = early.begun if early else time.monotonic()
         while True:
             raise_asked()
             if self._to_look:
@@ -657,14 +660,20 @@ class Engine:
 
 @contextmanager
 def _graph_set_aside() -> Iterator[None]:
-    """Keep the collector of cycles from what lives as long as the run: it would look at every task again and again."""
+    """Keep the collector of cycles from what lives as long as the run: it would look at every task again and again.
+
+    And have it look seldom at what is made meanwhile.
+    """
     if gc.get_freeze_count():  # somebody has done so, and means it to last
         yield
         return
+    often, *seldom = gc.get_threshold()
     gc.freeze()
+    gc.set_threshold(often and max(often, _YOUNG), *seldom)
     try:
         yield
     finally:
+        gc.set_threshold(often, *seldom)
         gc.unfreeze()
 
 

@@ -142,7 +142,8 @@ class Workers:
 
     def _started(self) -> WorkerPool | LokyPool:
         if self._pool is None:
-            most, early = self._early or (min(self.jobs or cores(), self._wanted()), [])
+            early = self._early
+            most = early.most if early else min(self.jobs or cores(), self._wanted())
             if self._options:
                 from dagger.core.loky_pool import LokyPool
 
@@ -150,7 +151,7 @@ class Workers:
             else:
                 from dagger.core.worker_pool import WorkerPool
 
-                self._pool = WorkerPool(most, self._presence.path, early)
+                self._pool = WorkerPool(most, self._presence.path, early.workers if early else [])
         return self._pool
 
     def renew(self) -> None:

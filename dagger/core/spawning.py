@@ -90,10 +90,12 @@ class Early(NamedTuple):
 
     Attributes:
         most: How many there can be work for.
+        begun: When the first was started, by the monotonic clock.
         workers: Those that could be started.
     """
 
     most: int
+    begun: float
     workers: list[Spawned]
 
 
