@@ -134,25 +134,29 @@ def measure(slots: Sequence[Slot], seconds: dict[str, float]) -> None:
         slot.length = longest + seconds.get(slot.name, usual)
 
 
-def most_workers(slots: Sequence[Slot]) -> int:
-    """Return how many workers there can be work for at once: none that only costs its start."""
-    return most_at_once(slots, lambda slot: slot.known is None and runs_in_worker(slot.task))
+def most_workers(slots: Sequence[Slot], enough: int) -> int:
+    """Return how many workers there can be work for at once, `enough` at most: none that only costs its start."""
+    return most_at_once(slots, lambda slot: slot.known is None and runs_in_worker(slot.task), enough)
 
 
-def most_at_once(slots: Sequence[Slot], counts: Callable[[Slot], bool]) -> int:
+def most_at_once(slots: Sequence[Slot], counts: Callable[[Slot], bool], enough: int) -> int:
     """Return a number of slots of a kind of which no more can run at once, at least 1: of a chain, only one can.
 
     Args:
         slots: In topological order.
         counts: Tells whether a slot is of that kind.
+        enough: No more than this is returned, and no slot looked at behind the one by which it is reached.
     """
     lengths: dict[Slot, int] = {}
-    count = 0
+    count = longest = 0
     for slot in slots:
         above = max([lengths.get(it, 0) for it in slot.upstream], default=0)
         if counts(slot):
             count += 1
             above += 1
+            longest = max(longest, above)
+            if count - longest + 1 >= enough:
+                return enough
         if above:
             lengths[slot] = above
-    return max(1, count - max(lengths.values(), default=0) + 1)
+    return max(1, count - longest + 1)

@@ -39,7 +39,7 @@ class Workers:
         executor: Any PEP 3148 executor, or None.
         options: Arguments of loky's executor: whoever gives any has its workers.
         presence: What the workers are part of.
-        wanted: Tells how many there can be work for at once, when the first is needed.
+        wanted: Tells how many there can be work for at once, so many at most, when the first is needed.
         early: Workers that were started already, if any were.
     """
 
@@ -49,7 +49,7 @@ class Workers:
         executor: Executor | None,
         options: Mapping[str, Any],
         presence: Presence,
-        wanted: Callable[[], int],
+        wanted: Callable[[int], int],
         early: Early | None,
     ) -> None:
         self.jobs = jobs
@@ -143,7 +143,7 @@ class Workers:
     def _started(self) -> WorkerPool | LokyPool:
         if self._pool is None:
             early = self._early
-            most = early.most if early else min(self.jobs or cores(), self._wanted())
+            most = early.most if early else self._wanted(self.jobs or cores())
             if self._options:
                 from dagger.core.loky_pool import LokyPool
 

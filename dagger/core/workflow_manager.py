@@ -222,7 +222,7 @@ class WorkflowManager(AbstractManager):
         from dagger.core.cores import cores
         from dagger.core.spawning import Early, dismiss, spawn
 
-        early = Early(min(jobs or cores(), most_workers(slots)), time.monotonic(), [])
+        early = Early(most_workers(slots, jobs or cores()), time.monotonic(), [])
         try:
             with suppress(DaggerError, OSError):  # whoever has a task for them will meet it again
                 early.workers.extend(spawn() for _ in range(early.most))

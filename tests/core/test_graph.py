@@ -35,12 +35,14 @@ def _widest(needs, counted) -> int:
     return 1
 
 
-@given(graphs())
-def test_no_more_can_run_at_once_than_is_told(graph):
+@given(graphs(), st.integers(1, 8))
+def test_no_more_can_run_at_once_than_is_told(graph, enough):
+    """What is told is never too few, and what is enough changes nothing but where it ends."""
     needs, counted = graph
     tasks = [FunctionTask(f"task{number}", print) for number in range(len(needs))]
     slots = slots_of({task: [tasks[it] for it in direct] for task, direct in zip(tasks, needs, strict=True)})
-    told = most_at_once(slots, lambda slot: counted[slots.index(slot)])
+    told = most_at_once(slots, lambda slot: counted[slots.index(slot)], len(slots))
+    assert most_at_once(slots, lambda slot: counted[slots.index(slot)], enough) == min(told, enough)
     assert _widest(needs, counted) <= told <= max(1, sum(counted))
 
 
