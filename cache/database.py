@@ -1,87 +1,59 @@
-"""How diskcache is set up, and how its database is read and written past it.
+"""The database of the index: diskcache makes it, and plain SQL reads and writes it.
 
-diskcache writes row by row, with a look at each row before; here all rows of a transaction go in one statement, as the
-rows that it would have made.
+diskcache writes row by row, with a look at each row before, and takes longer to import than most runs have to write.
+Here all rows of a transaction go in one statement, as the rows that it would have made; it is loaded by whoever finds
+no database, or one that was only begun.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 
-from dagger.lean_typing import TYPE_CHECKING, Any
+from dagger.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
 
 _PATIENCE = 60.0
+_CACHED_PAGES = 2**11
+"""8 MiB, where diskcache takes 32; the system keeps what is not among them."""
 
 
-@cache
-def _disk_class() -> Any:
-    import sqlite3
-
+def make_database(directory: str) -> None:
+    """Make a diskcache in a directory, or what is missing of one."""
     # Not by way of the package: where a signal has interrupted its import, it lacks its parts at the next.
-    from diskcache.core import MODE_RAW, Disk
+    from diskcache.core import Cache
 
-    class RawDisk(Disk):  # type: ignore[misc]
-        """Names are str, values bytes in their row; anything else is refused, never pickled."""
-
-        def put(self, key: object) -> tuple[str, bool]:
-            if type(key) is not str:
-                raise TypeError(f"a name in the index is a str, not {type(key).__name__}")
-            return key, True
-
-        def get(self, key: object, raw: bool) -> object:
-            if not raw:
-                raise TypeError("the index holds a pickled name; it is not read")
-            return key
-
-        def store(
-            self,
-            value: object,
-            read: bool,
-            key: object = None,  # noqa: ARG002
-        ) -> tuple[int, int, None, object]:
-            if type(value) is not bytes or read:
-                raise TypeError(f"a row of the index is bytes, not {type(value).__name__}")
-            return 0, MODE_RAW, None, sqlite3.Binary(value)
-
-        def fetch(
-            self,
-            mode: int,
-            filename: object,  # noqa: ARG002
-            value: object,
-            read: bool,
-        ) -> bytes:
-            if mode != MODE_RAW or type(value) is not bytes or read:
-                raise TypeError("the index holds a row that is not plain bytes; it is not read")
-            return value
-
-        def remove(self, file_path: object) -> None:
-            """A row names no file here; one that does is not ours, and may lead anywhere."""
-
-    return RawDisk
-
-
-def open_store(directory: str) -> Any:
-    """Open the diskcache in a directory for writing; it is made when missing."""
-    import diskcache
-
-    return diskcache.Cache(
+    Cache(
         directory,
         timeout=_PATIENCE,
-        disk=_disk_class(),
         eviction_policy="none",
         cull_limit=0,
         size_limit=2**62,
         disk_min_file_size=2**62,
         sqlite_mmap_size=0,
-        sqlite_cache_size=2**11,  # pages: 8 MiB, where diskcache takes 32; the system keeps what is not in it
-    )
+        sqlite_cache_size=_CACHED_PAGES,
+    ).close()
 
+
+_LAST_MADE = "Settings_size_delete"
+"""A trigger that diskcache makes when all else is there."""
+
+
+def is_made(database: str) -> bool:
+    """Tell whether diskcache has made all of a database."""
+    if not os.path.exists(database):
+        return False
+    with contextlib.closing(connect(database)) as reader:
+        return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_LAST_MADE,)).fetchall())
+
+
+_RAW = 1
+"""How diskcache calls the mode of a value that is bytes in its row."""
 
 _SET = """
     INSERT INTO Cache(key, raw, store_time, access_time, access_count, size, mode, value)
@@ -92,21 +64,55 @@ _SET = """
 """
 
 
-def set_rows(store: Any, rows: Mapping[str, bytes]) -> None:
-    """Write rows into a diskcache, all or none; one that is there already stays in its place."""
-    from diskcache.core import MODE_RAW
+class Writer:
+    """Writes the database that there is; any thread may call, one at a time.
 
-    now = time.time()
-    name, form = store.disk.put, store.disk.store
-    values = [(name(key)[0], now, now, MODE_RAW, form(value, False)[3]) for key, value in rows.items()]
-    with store.transact():
-        store._con.executemany(_SET, values)
+    Args:
+        database: The file.
+    """
 
+    def __init__(self, database: str) -> None:
+        self._connection = connect(database)
+        self._lock = threading.RLock()
+        # What diskcache sets for its own connections.
+        for setting in ("synchronous = NORMAL", "mmap_size = 0", f"cache_size = {_CACHED_PAGES}"):
+            self._connection.execute(f"PRAGMA {setting}")
 
-def delete_rows(store: Any, keys: Iterable[str]) -> None:
-    """Remove rows from a diskcache, all or none."""
-    with store.transact():
-        store._con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys])
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        """Keep other writers out until the block ends; what is written in it, also by blocks inside, is so then."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite may have ended it
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def set(self, rows: Mapping[str, bytes]) -> None:
+        """Write rows, all or none; one that is there already stays in its place."""
+        for key, row in rows.items():
+            if type(key) is not str or type(row) is not bytes:
+                raise TypeError(
+                    f"a row of the index is bytes by a str, not {type(row).__name__} by {type(key).__name__}"
+                )
+        now = time.time()
+        with self.transact():
+            self._connection.executemany(_SET, [(key, now, now, _RAW, row) for key, row in rows.items()])
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove rows, all or none."""
+        with self.transact():
+            self._connection.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
 
 
 def _quoted(path: str) -> str:
@@ -116,7 +122,7 @@ def _quoted(path: str) -> str:
 
 
 def connect(database: str, *, as_it_is: bool = False) -> sqlite3.Connection:
-    """Open an existing database for reading, whether or not its directory can be written.
+    """Open an existing database, whether or not its directory can be written.
 
     Args:
         database: The file.

@@ -1,16 +1,12 @@
 """The index on disk: a diskcache ``Cache`` with its traps closed.
 
 - Eviction is off (``eviction_policy="none"``, ``cull_limit=0``); by default rows vanish at 1 GiB.
-- Values are bytes in rows: its Disk neither pickles nor unpickles (CVE-2025-69872) nor writes value
-  files.
 - ``sqlite_mmap_size=0``: a database that is cut off under a mapping kills the process.
-- Its ``retry=True`` retries whatever went wrong, forever, also on a full or read-only disk. So each
-  write is tried without it, and only a locked database is tried again.
 - It expands ``$NAME`` in its directory's name; such a directory is reached through a link.
-- Two processes that create or open one at once find it locked; that is done under a lock of ours.
-
-Reads go past it, by plain SQL on its table: 500 names in one query, at a quarter of the time, and a
-run that only reads does not import diskcache.
+- Two processes that create one at once find it locked; that is done under a lock of ours.
+- It would pickle and unpickle (CVE-2025-69872), write files for large values, and retry whatever went wrong, forever,
+  also on a full or read-only disk. So it makes the database and no more: rows are read and written by plain SQL on its
+  table, many at a time, and tried again only where the database is locked. Where there is one, diskcache is not loaded.
 
 A damaged database is moved aside and a fresh one begun. Workers never open the index.
 """
@@ -24,7 +20,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 
-from dagger.cache.database import connect, delete_rows, open_store, set_rows
+from dagger.cache.database import Writer, connect, is_made, make_database
 from dagger.cache.index import UnavailableError
 from dagger.cache.layout import make_private, make_temporary, remove_tree
 from dagger.cache.locks import wait_for_lock
@@ -56,7 +52,7 @@ class DiskIndex:
         self._database = os.path.join(directory, "cache.db")
         self._lock = threading.RLock()
         self._reader: sqlite3.Connection | None = None
-        self._store: Any = None
+        self._writer: Writer | None = None
         self._opened = (0, 0, 0)
         self._link: str | None = None
 
@@ -105,7 +101,7 @@ class DiskIndex:
             UnavailableError: It cannot be written.
         """
         if rows:
-            self._attempt(lambda: set_rows(self._opened_store(), rows))
+            self._attempt(lambda: self._opened_writer().set(rows))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove rows.
@@ -115,7 +111,7 @@ class DiskIndex:
         """
         wanted = list(keys)
         if wanted and os.path.exists(self._database):
-            self._attempt(lambda: delete_rows(self._opened_store(), wanted))
+            self._attempt(lambda: self._opened_writer().delete(wanted))
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
@@ -127,7 +123,7 @@ class DiskIndex:
         with self._lock:
             try:
                 with contextlib.ExitStack() as stack:
-                    self._attempt(lambda: stack.enter_context(self._opened_store().transact()))
+                    self._attempt(lambda: stack.enter_context(self._opened_writer().transact()))
                     yield
             except UnavailableError:
                 raise
@@ -163,12 +159,12 @@ class DiskIndex:
         """Close the files; the next use opens them again."""
         with self._lock:
             reader, self._reader = self._reader, None
-            store, self._store = self._store, None
+            writer, self._writer = self._writer, None
             link, self._link = self._link, None
             if self._opened[2] == os.getpid():
                 with contextlib.suppress(Exception):
-                    if store is not None:
-                        store.close()
+                    if writer is not None:
+                        writer.close()
                     if reader is not None:
                         reader.close()
                 if link is not None:
@@ -239,15 +235,17 @@ class DiskIndex:
                 self._reader = None
         return self._reader
 
-    def _opened_store(self) -> Any:
+    def _opened_writer(self) -> Writer:
         with self._lock:
-            if self._store is None:
+            if self._writer is None:
                 make_private(self.directory)
-                with wait_for_lock(os.path.join(self.directory, "lock")):
-                    self._store = open_store(self._plain_directory())
-                    os.chmod(self._database, 0o600)
+                if not is_made(self._database):
+                    with wait_for_lock(os.path.join(self.directory, "lock")):
+                        make_database(self._plain_directory())
+                        os.chmod(self._database, 0o600)
+                self._writer = Writer(self._database)
                 self._opened = (*_identity(self._database), os.getpid())
-            return self._store
+            return self._writer
 
     def _plain_directory(self) -> str:
         if os.path.expandvars(self.directory) == self.directory:

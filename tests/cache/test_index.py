@@ -103,6 +103,25 @@ def test_nothing_is_evicted(tmp_path: Path) -> None:
     assert len(index.keys()) == 30
 
 
+def test_what_is_written_is_a_diskcache(tmp_path: Path) -> None:
+    """Whoever opens it as one finds the rows, and as many as it counts; to write them takes none."""
+    DiskIndex(str(tmp_path)).set_many({"x": b"1", "y": b"2", "z": b"3"})
+    code = (
+        "import sys\n"
+        "from dagger.cache.disk_index import DiskIndex\n"
+        f"index = DiskIndex({str(tmp_path)!r})\n"
+        "index.set_many({'x': b'4', 'v': b'5'})\n"
+        "index.delete(['y'])\n"
+        "assert 'diskcache' not in sys.modules\n"
+        "index.close()\n"
+        "import diskcache\n"
+        f"with diskcache.Cache({str(tmp_path)!r}) as cache:\n"
+        "    assert {key: cache[key] for key in cache} == {'x': b'4', 'v': b'5', 'z': b'3'}\n"
+        "    assert len(cache) == 3\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 class Twins(RuleBasedStateMachine):
     """The index on disk and the one in memory give the same answers to the same calls."""
 
@@ -255,7 +274,7 @@ def test_full_disk(tmp_path: Path) -> None:
     """A disk that fills up raises, and what was there stays."""
     index = DiskIndex(str(tmp_path))
     index.set_many({"x": b"1"})
-    index._store._con.execute("PRAGMA max_page_count = 20")  # how SQLite itself tests a full disk
+    index._writer._connection.execute("PRAGMA max_page_count = 20")  # how SQLite itself tests a full disk
     with pytest.raises(UnavailableError):
         index.set_many({f"k{number}": bytes(5000) for number in range(100)})
     assert index.get("x") == b"1"
