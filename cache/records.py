@@ -10,6 +10,7 @@ it. The same value may come to other bytes, so these are not what anything is na
 from __future__ import annotations
 
 import marshal
+from collections.abc import Callable, Iterable
 
 import xxhash
 
@@ -210,24 +211,22 @@ def decode(data: bytes, kind: type[_T]) -> _T:
     return row
 
 
-def _taken_apart(kind: type, row: Any) -> tuple[object, ...]:
+def _taken_apart(kind: type, row: Any) -> tuple[Any, ...]:
     """Return a row without classes of ours, which marshal does not know."""
-    plain = list(row)
-    for place, inner, are_several in _held.get(kind, ()):
-        held = plain[place]
-        if not are_several:
-            plain[place] = _taken_apart(inner, held)
-        elif held:
-            plain[place] = tuple([_taken_apart(inner, it) for it in held])
-    return tuple(plain)
+    return tuple(_converted(kind, row, _taken_apart))
 
 
-def _put_together(kind: Any, plain: tuple[Any, ...]) -> Any:
-    fields = list(plain)
+def _put_together(kind: type, plain: tuple[Any, ...]) -> Any:
+    return tuple.__new__(kind, _converted(kind, plain, _put_together))
+
+
+def _converted(kind: type, row: Iterable[Any], convert: Callable[[type, Any], Any]) -> list[Any]:
+    """Return the fields of a row, those converted that hold other rows."""
+    fields = list(row)
     for place, inner, are_several in _held.get(kind, ()):
         held = fields[place]
         if not are_several:
-            fields[place] = _put_together(inner, held)
+            fields[place] = convert(inner, held)
         elif held:
-            fields[place] = tuple([_put_together(inner, it) for it in held])
-    return tuple.__new__(kind, fields)
+            fields[place] = tuple([convert(inner, it) for it in held])
+    return fields
