@@ -559,3 +559,31 @@ def test_a_run_goes_at_once(project):
             project.write(f"{number}.txt", content if number == 1 else "same")
         assert project.run("pipeline.py").stdout == "[]\n"
         assert {"part1", "join"} <= project.ran()
+
+
+@pytest.mark.parametrize("ends", ["well", "ill"])
+def test_the_collector_is_left_as_it_was(project, ends):
+    """In a run it looks seldom, and at nothing that was there before; after it, however it ends, as ever."""
+    project.write(
+        "pipeline.py",
+        """
+        import gc, sys
+        from dagger.core import FunctionTask, WorkflowManager
+        from dagger.errors import DaggerError
+
+        def work():
+            return {"one": 1} if ENDS == "well" else {}
+
+        def show(event):
+            seen.add((gc.get_threshold(), gc.get_freeze_count() > 0))
+
+        seen = set()
+        gc.set_threshold(500, 9, 8)
+        try:
+            WorkflowManager(FunctionTask("work", work, outputs={"one": None}), listeners=[show]).run()
+        except DaggerError:
+            pass
+        print(max(seen), gc.get_threshold(), gc.get_freeze_count())
+        """.replace("ENDS", repr(ends)),
+    )
+    assert project.run("pipeline.py").stdout == "((10000, 9, 8), True) (500, 9, 8) 0\n"
