@@ -1,7 +1,7 @@
 """Where things are in a cache directory, and what makes it private to its owner.
 
 ``.gitignore``, ``saved/`` (files moved out of a run's way, never thrown away), and one directory
-per version of the format, so that an older dagger leaves a newer one's alone: ``v1/`` with
+per version of the format, so that an older dagger leaves a newer one's alone: ``v2/`` with
 ``index/``, ``blobs/``, ``locks/``, ``logs/``, ``memos/``, ``uses/`` and ``secret``.
 """
 
@@ -18,7 +18,7 @@ from dagger.cache.filesystems import is_network, temporary_place
 from dagger.cache.locks import wait_for_lock
 from dagger.errors import RefusedCacheError
 
-VERSION = "v1"
+VERSION = "v2"
 _SECRET_LENGTH = 32
 
 

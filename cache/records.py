@@ -4,7 +4,8 @@ Sits between the engine, which fills these tuples, and the index, which keeps th
 row is ``format (1 byte), kind (1 byte), checksum (16 bytes), marshal``: a flipped bit
 anywhere is noticed here and costs a rerun, never a wrong result. The fourth version of marshal is
 what each Python since 3.4 writes and reads, lone surrogates and all; nothing has to be imported for
-it. The same value may come to other bytes, so these are not what anything is named by.
+it. The same value may come to other bytes, so these are not what anything is named by. A text must be
+a `str`: one of another class, such as numpy's, would become bytes.
 """
 
 from __future__ import annotations
@@ -206,8 +207,11 @@ def decode(data: bytes, kind: type[_T]) -> _T:
         raise DamagedError("a row of the cache is damaged: its checksum does not match")
     if mark != _marks[kind]:
         raise DamagedError("a row of the cache is of another kind than its name says")
-    plain: Any = marshal.loads(body)
-    row: _T = plain if kind is list else _put_together(kind, plain)
+    try:
+        plain: Any = marshal.loads(body)
+        row: _T = plain if kind is list else _put_together(kind, plain)
+    except (ValueError, TypeError, EOFError, IndexError) as error:
+        raise DamagedError(f"a row of the cache has an unknown form: {error}") from error
     return row
 
 

@@ -228,7 +228,8 @@ def _names(kind: str, name: str, row: bytes) -> bool:
         return name.endswith(":" + short(decode(row, EntryRow).task))
     if kind == JOURNAL:
         return name.endswith(":" + short(decode(row, JournalRow).path))
-    decode(row, _CodeRow if kind == CODE else object)
+    if kind == CODE:
+        decode(row, _CodeRow)
     return True
 
 

@@ -46,9 +46,12 @@ def _copy_by_system(source: int, destination: int, state: xxhash.xxh3_128) -> in
 
     size = 0
     written: SimpleQueue[int] = SimpleQueue()
-    faults: list[OSError] = []
+    faults: list[BaseException] = []
     thread = Thread(target=_follow, args=(destination, written, state, faults), name="dagger-digest", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # there may be no more threads
+        return 0
     try:
         while count := os.copy_file_range(source, destination, _PIECE):
             size += count
@@ -64,7 +67,7 @@ def _copy_by_system(source: int, destination: int, state: xxhash.xxh3_128) -> in
     return size
 
 
-def _follow(descriptor: int, written: SimpleQueue[int], state: xxhash.xxh3_128, faults: list[OSError]) -> None:
+def _follow(descriptor: int, written: SimpleQueue[int], state: xxhash.xxh3_128, faults: list[BaseException]) -> None:
     """Digest a file as far as it is written, which is told each time in bytes, and 0 at the end."""
     at = 0
     try:
@@ -77,7 +80,7 @@ def _follow(descriptor: int, written: SimpleQueue[int], state: xxhash.xxh3_128, 
                         return
                     state.update(view[:count])
                     at += count
-    except OSError as error:
+    except BaseException as error:  # whoever waits for the digest raises it
         faults.append(error)
 
 

@@ -29,6 +29,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
+def plain(text: str) -> str:
+    """Return a text as Python's own `str`: of another kind, such as numpy's, it would be kept as something else."""
+    return str.__str__(text)
+
+
 def checked_identifier(identifier: object) -> str:
     """Return an identifier that is text and not empty."""
     if not isinstance(identifier, str):
@@ -37,7 +42,7 @@ def checked_identifier(identifier: object) -> str:
         raise RefusedError("a task's identifier is empty; give it a name")
     if not identifier.isprintable() and _has_control(identifier):
         raise RefusedError(f"the identifier {identifier!r} holds a control character; give it a name for one line")
-    return identifier
+    return plain(identifier)
 
 
 def _has_control(text: str) -> bool:
@@ -59,7 +64,7 @@ def checked_data(identifier: str, what: str, data: object) -> dict[str, Abstract
             raise _wrong(identifier, f"{what} name {name!r} is", name, "text")
         if AbstractDatum not in type(datum).__mro__:  # what `isinstance` says in a fifth of the time
             raise _wrong(identifier, f"{what} {name!r} is", datum, "a datum")
-    return data
+    return _by_plain_names(data)
 
 
 def checked_outputs(identifier: str, outputs: object) -> dict[str, Any]:
@@ -71,7 +76,11 @@ def checked_outputs(identifier: str, outputs: object) -> dict[str, Any]:
     for name in outputs:
         if type(name) is not str and not isinstance(name, str):
             raise _wrong(identifier, f"output name {name!r} is", name, "text")
-    return outputs
+    return _by_plain_names(outputs)
+
+
+def _by_plain_names(named: dict[str, Any]) -> dict[str, Any]:
+    return named if all(type(name) is str for name in named) else {plain(name): it for name, it in named.items()}
 
 
 def checked_tasks(identifier: str, tasks: object) -> list[AbstractTask]:
@@ -113,7 +122,7 @@ def checked_names(identifier: str, option: str, names: Any) -> tuple[str, ...]:
     for name in found:
         if not isinstance(name, str):
             raise _wrong(identifier, f"{option}= has", name, "a name")
-    return found
+    return tuple(map(plain, found))
 
 
 def check_limits(identifier: str, cache: object, retries: object, timeout: Any) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, DatumState
 from dagger.abstract.datum import NOTHING
+from dagger.abstract.declarations import plain
 from dagger.core.session import NotComputed, current
 from dagger.errors import DamagedError, DeclarationError, PointerError
 from dagger.lean_typing import TYPE_CHECKING, Any
@@ -169,9 +170,10 @@ class FileDatum(AbstractDatum):
 
     def populate(self, pointer: Any) -> None:
         """Set the path; it is kept as a str."""
-        super().populate(
-            pointer if type(pointer) is str or not isinstance(pointer, os.PathLike) else os.fspath(pointer)
-        )
+        if type(pointer) is not str:
+            pointer = os.fspath(pointer) if isinstance(pointer, os.PathLike) else pointer
+            pointer = plain(pointer) if isinstance(pointer, str) else pointer
+        super().populate(pointer)
 
     @property
     def location(self) -> str:
@@ -203,7 +205,7 @@ class FileGlob(DatumList):
 
     def __init__(self, pattern: str) -> None:
         super().__init__(FileDatum)
-        self.pattern = pattern
+        self.pattern = plain(pattern) if isinstance(pattern, str) else pattern
 
 
 @cache

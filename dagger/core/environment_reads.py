@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from dagger.abstract.declarations import plain
 from dagger.core.reads import ValueDigest
 from dagger.lean_typing import Any
 
@@ -113,7 +114,7 @@ class EnvironmentReads:
             self._set.add(os.fsdecode(name))
 
     def _note(self, name: Any, value: Any) -> None:
-        text = os.fsdecode(name)
+        text = plain(os.fsdecode(name))
         if text in self.seen:
             return
         reader = self._own_reader()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
+from dagger.abstract.declarations import plain
 from dagger.core import converters as converters  # registers what the core data convert to
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum, is_pattern, output_file, promised_files
 from dagger.core.dedent import dedent_script
@@ -321,4 +322,4 @@ def _names(identifier: str, what: str, names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
     if not all(isinstance(name, str) and name for name in names):
         raise DeclarationError(f"task {identifier!r}: {what}= takes a list of names, none empty: {names!r}")
-    return tuple(sorted(set(names)))
+    return tuple(sorted(set(map(plain, names))))

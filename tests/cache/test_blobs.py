@@ -120,6 +120,33 @@ def test_system_copies_large_files(
     assert (tmp_path / "out").read_bytes() == data
 
 
+def test_large_copy_without_a_thread(store: BlobStore, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there can be no more threads, a large file is copied all the same."""
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert store.put_file(str(large)) == (xxhash.xxh3_128_hexdigest(large.read_bytes()), LARGE)
+
+
+@pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="the system does not copy")
+def test_large_copy_whose_digest_fails(
+    store: BlobStore, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong in the thread is raised: a digest of a part is none, and no blob is dropped for it."""
+    digest, _ = store.put_file(str(large))
+
+    def no_memory(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(os, "preadv", no_memory)
+    with pytest.raises(MemoryError):
+        store.restore(digest, str(tmp_path / "out"))
+    assert store.has(digest, LARGE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "large"]
+
+
 @pytest.mark.skipif(not hasattr(os, "copy_file_range"), reason="the system does not copy")
 def test_large_copy_that_fails(store: BlobStore, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full in the middle of a copy, and a copy that is not what its blob is, leave nothing behind."""

@@ -101,13 +101,13 @@ def test_private_directory(disk: Cache) -> None:
     disk.flush()
     outer = Path(disk.directory)
     assert stat.S_IMODE(outer.stat().st_mode) == 0o700
-    assert stat.S_IMODE((outer / "v1").stat().st_mode) == 0o700
+    assert stat.S_IMODE((outer / "v2").stat().st_mode) == 0o700
     assert (outer / ".gitignore").read_text() == "*\n"
     assert len(disk.secret) == 32
-    assert stat.S_IMODE((outer / "v1" / "secret").stat().st_mode) == 0o600
+    assert stat.S_IMODE((outer / "v2" / "secret").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("place", ["", "v1"])
+@pytest.mark.parametrize("place", ["", "v2"])
 def test_others_can_write(disk: Cache, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that others can write is refused, with the command that mends it, unless that is wanted."""
     disk.add(record())
@@ -256,14 +256,14 @@ def test_secret(disk: Cache) -> None:
     """Every process has one secret; one that was lost is replaced, which costs reruns only."""
     secret = disk.secret
     assert Cache.open(disk.directory).secret == secret
-    Path(disk.directory, "v1", "secret").write_bytes(b"cut")
+    Path(disk.directory, "v2", "secret").write_bytes(b"cut")
     assert len(reopened(disk).secret) == 32
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_what_has_the_secrets_place_goes(disk: Cache, tmp_path: Path, kind: str) -> None:
     """A folder with all that is in it; of a link, what it leads to is somebody's own and stays."""
-    place, precious = Path(disk.directory, "v1", "secret"), tmp_path / "precious"
+    place, precious = Path(disk.directory, "v2", "secret"), tmp_path / "precious"
     for folder in (precious, place):
         (folder / "inner").mkdir(parents=True)
         (folder / "inner" / "file").write_text("x")
@@ -452,19 +452,19 @@ def _delete(directory: Path) -> None:
 
 
 def _delete_index(directory: Path) -> None:
-    shutil.rmtree(directory / "v1" / "index")
+    shutil.rmtree(directory / "v2" / "index")
 
 
 def _spoil_index(directory: Path) -> None:
-    (directory / "v1" / "index" / "cache.db").write_bytes(b"spoilt" * 5000)
+    (directory / "v2" / "index" / "cache.db").write_bytes(b"spoilt" * 5000)
 
 
 def _delete_blobs(directory: Path) -> None:
-    shutil.rmtree(directory / "v1" / "blobs")
+    shutil.rmtree(directory / "v2" / "blobs")
 
 
 def _delete_locks(directory: Path) -> None:
-    shutil.rmtree(directory / "v1" / "locks")
+    shutil.rmtree(directory / "v2" / "locks")
 
 
 def _spoil_everything(directory: Path) -> None:
@@ -476,8 +476,8 @@ def _spoil_everything(directory: Path) -> None:
 
 def _files_for_folders(directory: Path) -> None:
     for name in ("index", "blobs", "locks"):
-        shutil.rmtree(directory / "v1" / name, ignore_errors=True)
-        (directory / "v1" / name).write_text("")
+        shutil.rmtree(directory / "v2" / name, ignore_errors=True)
+        (directory / "v2" / name).write_text("")
 
 
 DAMAGES = [

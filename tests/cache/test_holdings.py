@@ -67,7 +67,7 @@ def test_places_are_used_again(tmp_path: Path) -> None:
         for number, group in enumerate(mine):
             if not number % 3:
                 one.release(group or [])
-    path = tmp_path / "v1" / "locks" / "held"
+    path = tmp_path / "v2" / "locks" / "held"
     assert not path.read_bytes().strip(b"\0")
     assert path.stat().st_size < 100 * 32
 
@@ -127,7 +127,7 @@ def test_a_run_that_has_ended_holds_nothing(tmp_path: Path) -> None:
     presence.end()
     _, other = _run(tmp_path)
     assert _names(other.take([["x"]])) == [True]
-    assert (tmp_path / "v1" / "locks" / "held").read_bytes().count(b"\0" * 32) >= 1
+    assert (tmp_path / "v2" / "locks" / "held").read_bytes().count(b"\0" * 32) >= 1
 
 
 def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
     _, one = _run(tmp_path)
     _, other = _run(tmp_path)
     [former] = one.take([["x"]])
-    (tmp_path / "v1" / "locks" / "held").unlink()
+    (tmp_path / "v2" / "locks" / "held").unlink()
     assert _names(other.take([["y"]])) == [True]
     assert one.take([["y"]]) == [None]
     one.release(former or [])

@@ -33,7 +33,7 @@ def big(project):
 
 
 def blobs(project):
-    return [it for it in (project.path / ".dagger/v1/blobs").rglob("*") if it.is_file() and len(it.name) >= 30]
+    return [it for it in (project.path / ".dagger/v2/blobs").rglob("*") if it.is_file() and len(it.name) >= 30]
 
 
 def make_old(project):
@@ -218,13 +218,13 @@ def test_gc_spares_what_each_run_uses(made, edit):
 
     def all_happened(when):
         """Let the runs so far have been long ago."""
-        with contextlib.closing(sqlite3.connect(made.path / ".dagger/v1/index/cache.db")) as rows:
+        with contextlib.closing(sqlite3.connect(made.path / ".dagger/v2/index/cache.db")) as rows:
             for key, value in rows.execute("SELECT key, value FROM Cache WHERE key LIKE 'record:%'").fetchall():
                 old = [decode(it, Record)._replace(started=when) for it in decode(value, list)]
                 rows.execute("UPDATE Cache SET value = ? WHERE key = ?", (encode([*map(encode, old)]), key))
             rows.execute("DELETE FROM Cache WHERE key LIKE 'entry:%'")
             rows.commit()
-        for path in (made.path / ".dagger/v1/uses").iterdir():
+        for path in (made.path / ".dagger/v2/uses").iterdir():
             os.utime(path, (when, when))
 
     def old_records():
@@ -245,7 +245,7 @@ def test_gc_spares_what_each_run_uses(made, edit):
     assert old_records() == 4  # what only the run before used is remembered with its own time
     made.dagger("run", "pipeline.py", "double")
     assert old_records() == 1
-    assert len(list((made.path / ".dagger/v1/uses").glob("*-*"))) == 1
+    assert len(list((made.path / ".dagger/v2/uses").glob("*-*"))) == 1
     made.dagger("run", "-n", "pipeline.py")
     assert old_records() == 1
     made.dagger("cache", "gc", "--max-age", "20")

@@ -100,7 +100,7 @@ def test_of_a_large_graph_the_first_runs_while_the_rest_is_looked_up(tmp_path, m
         return [type(it) for it in events]
 
     run(0)
-    for memo in (tmp_path / ".dagger" / "v1" / "memos").glob("run-*"):
+    for memo in (tmp_path / ".dagger" / "v2" / "memos").glob("run-*"):
         memo.unlink()
     told = run(-1)
     assert told.index(TaskStarted) < 30

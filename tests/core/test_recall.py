@@ -187,7 +187,7 @@ def test_a_lost_value_is_made_again(project):
     """A memo says nothing of a value that the store no longer has."""
     project.write("pipeline.py", DICE.replace("random.getrandbits(64)", "random.randbytes(100_000)"))
     first = project.run("pipeline.py").stdout
-    for blob in (project.path / ".dagger/v1/blobs").glob("??/*"):
+    for blob in (project.path / ".dagger/v2/blobs").glob("??/*"):
         blob.unlink()
     assert project.run("pipeline.py").stdout != first
     assert project.came_out("ran") == {"dice", "told"}
@@ -196,7 +196,7 @@ def test_a_lost_value_is_made_again(project):
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
 def test_a_memo_that_cannot_be_read_costs_the_look_ups(files, content):
     """Whatever stands in its place."""
-    for memo in (files.path / ".dagger/v1/memos").iterdir():
+    for memo in (files.path / ".dagger/v2/memos").iterdir():
         memo.write_bytes(content) if content is not None else memo.unlink()
     assert files.run("pipeline.py").stdout == "15\n"
     assert files.came_out("up to date") == ALL
@@ -239,7 +239,7 @@ def test_a_memo_of_another_form_is_passed_over(aged, form):
     """As an older or a newer dagger may have written it."""
     from dagger.cache.memos import read_parts, write_parts
 
-    for memo in (aged.path / ".dagger/v1/memos").glob("run-*"):
+    for memo in (aged.path / ".dagger/v2/memos").glob("run-*"):
         head, *parts = read_parts(str(memo))
         assert set().union(*parts[1::2]) == ALL
         write_parts(str(memo), FORMS[form](head, parts))
@@ -326,16 +326,16 @@ def test_what_has_not_changed_is_kept_beside_what_has(project):
         project.run("chain.py", *words)
         project.run("chain.py", *words)
         assert project.came_out("ran") == set()
-        assert len(list((project.path / ".dagger/v1/memos").glob("run-*"))) == 1
+        assert len(list((project.path / ".dagger/v2/memos").glob("run-*"))) == 1
 
 
 def test_a_dry_run_leaves_the_memo_alone(files):
     """It changes nothing, so that there is nothing to forget."""
-    before = {it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").iterdir()}
+    before = {it.name: it.read_bytes() for it in (files.path / ".dagger/v2/memos").iterdir()}
     files.write("source.txt", "x6\n")
     files.dagger("run", "-n", "pipeline.py")
     assert {name: before[name] for name in before if name.startswith("run-")} == {
-        it.name: it.read_bytes() for it in (files.path / ".dagger/v1/memos").glob("run-*")
+        it.name: it.read_bytes() for it in (files.path / ".dagger/v2/memos").glob("run-*")
     }
 
 

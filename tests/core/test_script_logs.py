@@ -36,7 +36,7 @@ def test_each_task_has_what_it_printed_and_a_failed_one_keeps_it(project: Any) -
     project.write("pipeline.py", PIPELINE)
     kept = [Path(path) for path in project.run("pipeline.py").stdout.split() if path.endswith(".log")]
     assert sorted(path.read_text() for path in kept) == ["failed 0\n", "failed 1\n"]
-    assert sorted((project.path / ".dagger/v1/logs").iterdir()) == sorted(kept)
+    assert sorted((project.path / ".dagger/v2/logs").iterdir()) == sorted(kept)
 
 
 def test_a_script_that_never_began_has_nothing_of_the_one_before(tmp_path: Path) -> None:

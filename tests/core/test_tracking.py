@@ -53,7 +53,7 @@ def tracker(root: Path, *ignore: str) -> Tracker:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with some files that are a while old, as the working directory."""
     project = tmp_path / "project"
-    for name in ("a.txt", "b.txt", "data/one.csv", "data/two.csv", ".dagger/v1/blob", ".git/HEAD", "in.txt"):
+    for name in ("a.txt", "b.txt", "data/one.csv", "data/two.csv", ".dagger/v2/blob", ".git/HEAD", "in.txt"):
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x,y\n1,2\n")
@@ -117,7 +117,7 @@ def test_what_is_declared_or_not_the_projects_does_not_count(root: Path, tmp_pat
     (tmp_path / "elsewhere").write_text("")
     (root / "linked").symlink_to("in.txt")
     with tracker(root, "in.txt", "data", "out.txt") as tracked:
-        for path in ("in.txt", "linked", "data/one.csv", ".dagger/v1/blob", ".git/HEAD", tmp_path / "elsewhere"):
+        for path in ("in.txt", "linked", "data/one.csv", ".dagger/v2/blob", ".git/HEAD", tmp_path / "elsewhere"):
             touch(path)
         os.listdir("data")
         with pytest.raises(FileNotFoundError):

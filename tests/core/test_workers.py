@@ -82,7 +82,7 @@ print(len({{task["x"].pointer for task in tasks}}))
 """,
     )
     if known:
-        (project.path / ".dagger" / "v1").mkdir(mode=0o700, parents=True)
+        (project.path / ".dagger" / "v2").mkdir(mode=0o700, parents=True)
     run = project.run("pipeline.py", check=False)
     if count:
         assert run.returncode == 0, run.stderr
@@ -218,7 +218,7 @@ tasks = [FunctionTask(f"t{{n}}", quiet, {{"x": MemoryDatum(pointer=n)}}, {{"x": 
 WorkflowManager(tasks, jobs=1, undeclared="ignore").run()
 """,
     )
-    logs = project.path / ".dagger" / "v1" / "logs"
+    logs = project.path / ".dagger" / "v2" / "logs"
     process = project.start("pipeline.py")
     project.wait_until(lambda: project.exists("begun"))
     process.kill()

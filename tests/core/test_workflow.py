@@ -587,3 +587,41 @@ def test_the_collector_is_left_as_it_was(project, ends):
         """.replace("ENDS", repr(ends)),
     )
     assert project.run("pipeline.py").stdout == "((10000, 9, 8), True) (500, 9, 8) 0\n"
+
+
+@pytest.mark.parametrize("kind", ["numpy.str_", "StrEnum"])
+def test_texts_of_another_kind_are_texts(project, kind):
+    """A name or a path from an array, or an enum's member, is kept as the text that it is."""
+    pytest.importorskip("numpy")
+    project.write("in.txt", "1\n")
+    project.write(
+        "pipeline.py",
+        """
+        import enum, os, numpy
+        from dagger.core import FileDatum, FileGlob, FunctionTask, MemoryDatum, ScriptTask, WorkflowManager
+
+        def text(it):
+            return numpy.str_(it) if KIND == "numpy.str_" else enum.Enum("E", {"it": it}, type=str).it
+
+        def read(x):
+            return {"home": os.environ.get(numpy.str_("HOME")), "x": x}
+
+        copy = ScriptTask(
+            text("copy"), {text("source"): FileDatum(pointer=text("in.txt"))},
+            {text("made"): text("made.txt"), "some": FileGlob(text("some-*"))},
+            script="cp {source} {made}; touch some-1", env=[text("LANG")], tools=[text("cp")], version=text("1"),
+        )
+        one = FunctionTask(text("read"), read, {text("x"): MemoryDatum(pointer=1)}, {text("home"): None, "x": None})
+        WorkflowManager([copy, one]).run()
+        """.replace("KIND", repr(kind)),
+    )
+    project.run("pipeline.py")
+    assert project.ran() == {"copy", "read"}
+    project.run("pipeline.py")
+    assert project.came_out("up to date") == {"copy", "read"}
+    project.write("in.txt", "2\n")
+    project.run("pipeline.py")
+    assert project.ran() == {"copy"}
+    for command in (["cache", "ls"], ["cache", "verify"], ["why", "copy", "pipeline.py"]):
+        done = project.dagger(*command, check=False)
+        assert "Traceback" not in done.stderr

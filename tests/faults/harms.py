@@ -130,7 +130,7 @@ TO_FOLDERS: dict[str, Harm] = {
 
 
 def _without(name: str) -> Harm:
-    return lambda cache, _: shutil.rmtree(cache / "v1" / name)
+    return lambda cache, _: shutil.rmtree(cache / "v2" / name)
 
 
 def _foreign_log(cache: Path, _chance: random.Random) -> None:
@@ -141,16 +141,16 @@ def _foreign_log(cache: Path, _chance: random.Random) -> None:
         database.execute("CREATE TABLE Cache (key, value, raw)")
         database.executemany("INSERT INTO Cache VALUES (?, ?, 1)", [(f"record:{n}", b"x" * 3000) for n in range(50)])
         database.commit()
-        shutil.copy(f"{other}-wal", cache / "v1/index/cache.db-wal")
-    (cache / "v1/index/cache.db-shm").unlink(missing_ok=True)
+        shutil.copy(f"{other}-wal", cache / "v2/index/cache.db-wal")
+    (cache / "v2/index/cache.db-shm").unlink(missing_ok=True)
     other.unlink()
 
 
 def _foreign_tables(cache: Path, chance: random.Random) -> None:
     """A database that is sound, and somebody else's."""
     for name in ("cache.db", "cache.db-wal", "cache.db-shm"):
-        (cache / "v1/index" / name).unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(cache / "v1/index/cache.db")) as database:
+        (cache / "v2/index" / name).unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(cache / "v2/index/cache.db")) as database:
         if chance.randrange(2):
             database.execute("CREATE TABLE Cache (key TEXT, value TEXT)")
             database.execute("CREATE TABLE Settings (name)")
@@ -160,7 +160,7 @@ def _foreign_tables(cache: Path, chance: random.Random) -> None:
 
 def _exchange_blobs(cache: Path, chance: random.Random) -> None:
     """Each blob gets the content of another, of its own size where there is one."""
-    blobs = [path for path in (cache / "v1/blobs").glob("??/*") if path.is_file()]
+    blobs = [path for path in (cache / "v2/blobs").glob("??/*") if path.is_file()]
     chance.shuffle(blobs)
     blobs.sort(key=lambda path: path.stat().st_size)
     contents = [path.read_bytes() for path in blobs]
@@ -173,7 +173,7 @@ def _exchange_memos(cache: Path, chance: random.Random) -> None:
     from dagger.cache.memos import RUN, STATS, read_memo, write_memo
     from dagger.cache.rows import short
 
-    (run,) = (cache / "v1/memos").glob(f"{RUN}-*")
+    (run,) = (cache / "v2/memos").glob(f"{RUN}-*")
     _, root, _ = run.name.split("-")
     value = read_memo(str(run))
     assert value is not None
@@ -183,7 +183,7 @@ def _exchange_memos(cache: Path, chance: random.Random) -> None:
 
 def _change_rows(change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> Harm:
     def harm(cache: Path, _chance: random.Random) -> None:
-        with contextlib.closing(sqlite3.connect(cache / "v1/index/cache.db")) as database:
+        with contextlib.closing(sqlite3.connect(cache / "v2/index/cache.db")) as database:
             rows = database.execute("SELECT key, value FROM Cache ORDER BY key").fetchall()
             database.executemany("UPDATE Cache SET value = ? WHERE key = ?", [(it[1], it[0]) for it in change(rows)])
             database.commit()
@@ -214,7 +214,7 @@ TO_CACHE: dict[str, Harm] = {
     "rows of a newer format": _change_rows(lambda rows: [(key, b"\x02" + value[1:]) for key, value in rows]),
     "rows of an older format": _change_rows(lambda rows: [(key, b"\x00" + value[1:]) for key, value in rows]),
     "records spoilt": _change_rows(_spoil_records),
-    "of another version": lambda cache, _: (cache / "v1").rename(cache / "v2"),
+    "of another version": lambda cache, _: (cache / "v2").rename(cache / "v3"),
 }
 
 

@@ -157,11 +157,11 @@ def harmed(project: Any) -> Iterator[Harmed]:
 
 
 KINDS = {
-    "database": ("v1/index/cache.db*",),
-    "blobs": ("v1/blobs/??/*",),
-    "folders": ("*", "v1/*", "v1/blobs/*"),
-    "memos": ("v1/memos/*", "v1/uses/*"),
-    "the rest": ("*", "v1/*", "v1/index/lock", "v1/locks/*", "v1/logs/*", "saved/**/*"),
+    "database": ("v2/index/cache.db*",),
+    "blobs": ("v2/blobs/??/*",),
+    "folders": ("*", "v2/*", "v2/blobs/*"),
+    "memos": ("v2/memos/*", "v2/uses/*"),
+    "the rest": ("*", "v2/*", "v2/index/lock", "v2/locks/*", "v2/logs/*", "saved/**/*"),
 }
 
 
@@ -190,8 +190,8 @@ def test_any_part_of_the_cache_can_be_harmed_as_a_whole(harmed: Harmed) -> None:
 HARMS = [
     *((harm, ".") for harm in ("index deleted", "blobs deleted", "log of another database", "foreign tables")),
     *((harm, ".") for harm in ("blobs exchanged", "rows exchanged", "rows of a newer format")),
-    *((harm, "v1/index/cache.db") for harm in ("cut in half", "shredded")),
-    ("a file", "v1/blobs"),
+    *((harm, "v2/index/cache.db") for harm in ("cut in half", "shredded")),
+    ("a file", "v2/blobs"),
 ]
 LOOKS = [
     ["cache", "ls"],
@@ -271,13 +271,13 @@ def made(harmed: Harmed) -> Harmed:
     """A project as a crash leaves it: what was written last to the database is in its log only."""
     shutil.rmtree(harmed.path / ".dagger")
     shutil.copytree(harmed.folder / "template", harmed.path / ".dagger")
-    assert (harmed.path / ".dagger/v1/index/cache.db-wal").stat().st_size
+    assert (harmed.path / ".dagger/v2/index/cache.db-wal").stat().st_size
     return harmed
 
 
 def test_verify_finds_every_flipped_blob_and_changes_nothing(made: Harmed) -> None:
     """Whichever blob it is, whichever byte; task and output are named."""
-    blobs = sorted((made.path / ".dagger/v1/blobs").glob("??/*"))
+    blobs = sorted((made.path / ".dagger/v2/blobs").glob("??/*"))
     chance = random.Random(0)
     owners = set()
     for blob in blobs:
@@ -302,7 +302,7 @@ def test_verify_finds_every_flipped_blob_and_changes_nothing(made: Harmed) -> No
 
 def test_verify_finds_every_broken_row_and_changes_nothing(made: Harmed) -> None:
     """Whichever row it is, whichever byte of it."""
-    database = made.path / ".dagger/v1/index/cache.db"
+    database = made.path / ".dagger/v2/index/cache.db"
     with contextlib.closing(sqlite3.connect(database)) as rows:
         chance = random.Random(0)
         for key, value in rows.execute("SELECT key, value FROM Cache").fetchall():
@@ -325,11 +325,11 @@ def spoil(cache: Path) -> None:
     """Harm something of each kind: records, blobs, what stands in a blob's place, the database's own pages."""
     chance = random.Random(1)
     harms.TO_CACHE["records spoilt"](cache, chance)
-    first, second, third, *_ = sorted((cache / "v1/blobs").glob("??/*"))
+    first, second, third, *_ = sorted((cache / "v2/blobs").glob("??/*"))
     harms.TO_FILES["flipped"](first, chance)
     harms.TO_FILES["a directory"](second, chance)
     third.unlink()
-    with contextlib.closing(sqlite3.connect(cache / "v1/index/cache.db")) as rows:
+    with contextlib.closing(sqlite3.connect(cache / "v2/index/cache.db")) as rows:
         rows.execute("UPDATE Cache SET raw = 0 WHERE key LIKE 'journal:%'")
         rows.execute("UPDATE Cache SET key = key || 'x' WHERE key LIKE 'entry:%'")
         rows.commit()
@@ -362,7 +362,7 @@ def test_verify_only_tells_and_repair_drops(made: Harmed) -> None:
 
 def test_repair_keeps_what_can_be_read_of_a_damaged_database(made: Harmed) -> None:
     """A harm to one page of the database costs what was on it, not all results."""
-    project, database = made.project, made.path / ".dagger/v1/index/cache.db"
+    project, database = made.project, made.path / ".dagger/v2/index/cache.db"
     project.dagger("run", "pipeline.py")
     with contextlib.closing(sqlite3.connect(database)) as rows:
         (page,) = rows.execute("SELECT rootpage FROM sqlite_master WHERE name = 'Cache_key_raw'").fetchone()

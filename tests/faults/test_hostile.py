@@ -435,7 +435,7 @@ def _forge(project, task: str, members: list[Member]) -> None:
 
 
 def _member(project, path: str, link: str | None = None) -> Member:
-    digest = BlobStore(project.path / ".dagger/v1/blobs").put_bytes(b"evil")
+    digest = BlobStore(project.path / ".dagger/v2/blobs").put_bytes(b"evil")
     return Member(path, "", 0, link=link) if link is not None or path.endswith("/") else Member(path, digest, 4)
 
 
@@ -502,7 +502,7 @@ class _Evil:
 def test_a_blob_exchanged_for_another_is_found_out_before_it_is_loaded(made):
     """Of the same size even, in a value, in a pickle and in a file; a pickle in the project, too."""
     evil = pickle.dumps(_Evil())
-    for blob in (made.path / ".dagger/v1/blobs").glob("??/*"):
+    for blob in (made.path / ".dagger/v2/blobs").glob("??/*"):
         size = blob.stat().st_size
         blob.chmod(0o600)
         blob.write_bytes(evil + b"\0" * max(0, size - len(evil)))
@@ -515,7 +515,7 @@ def test_a_blob_exchanged_for_another_is_found_out_before_it_is_loaded(made):
 
 def test_blobs_exchanged_for_each_other_are_found_out(made):
     """Good bytes under a wrong name are as bad as bad ones."""
-    blobs = sorted((made.path / ".dagger/v1/blobs").glob("??/*"))
+    blobs = sorted((made.path / ".dagger/v2/blobs").glob("??/*"))
     texts = [blob.read_bytes() for blob in blobs]
     for blob, text in zip(blobs, [*texts[1:], texts[0]], strict=True):
         blob.chmod(0o600)
@@ -529,7 +529,7 @@ def test_an_index_that_holds_pickles_runs_none(made):
     """diskcache would unpickle them (CVE-2025-69872), and remove files that a row names."""
     made.write("precious.txt", "mine")
     evil = pickle.dumps(_Evil())
-    with sqlite3.connect(made.path / ".dagger/v1/index/cache.db") as database:
+    with sqlite3.connect(made.path / ".dagger/v2/index/cache.db") as database:
         keys = [key for (key,) in database.execute("SELECT key FROM Cache")]
         for number, key in enumerate(keys):
             mode = (1, 2, 3, 4)[number % 4]
@@ -555,7 +555,7 @@ def test_an_index_that_holds_pickles_runs_none(made):
 def test_the_cache_is_private_and_one_that_others_can_write_is_refused(made):
     """0700 whatever the umask; refused by runs and commands alike until it is mended, or told otherwise."""
     folder = made.path / ".dagger"
-    for path in (folder, folder / "v1"):
+    for path in (folder, folder / "v2"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
     shutil.rmtree(folder)
     project_umask = [
@@ -565,7 +565,7 @@ def test_the_cache_is_private_and_one_that_others_can_write_is_refused(made):
     ]
     subprocess.run(project_umask, cwd=made.path, check=True, capture_output=True)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for path in (folder, folder / "v1"):
+    for path in (folder, folder / "v2"):
         for mode in (0o770, 0o777, 0o702):
             path.chmod(mode)
             for command in (

@@ -200,7 +200,7 @@ COMMANDS = [
 def test_commands_look_and_tidy_during_a_run_without_harm(shared):
     """What is read is right, and nothing goes that a running manager has made or is about to record."""
     processes = _start(shared, 0, "all", "all", PACE="0.25")
-    _until(lambda: (shared.path / ".dagger/v1/index/cache.db").exists())
+    _until(lambda: (shared.path / ".dagger/v2/index/cache.db").exists())
     asked = 0
     while any(process.poll() is None for process in processes):
         command = COMMANDS[asked % len(COMMANDS)]
@@ -253,7 +253,7 @@ def test_tidying_spares_a_value_that_no_record_names_yet(project):
         from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
 
         def first(big):
-            for folder, _, names in os.walk(".dagger/v1/blobs"):
+            for folder, _, names in os.walk(".dagger/v2/blobs"):
                 for name in names:
                     os.utime(os.path.join(folder, name), (0, 0))
             subprocess.run([sys.executable, "-m", "dagger", "cache", "gc"], check=True)

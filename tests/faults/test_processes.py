@@ -246,7 +246,7 @@ def test_a_damaged_value_sends_its_producer_back_to_run(project):
     assert project.run("pipeline.py", "1").stdout.split() == ["5000", str(total)]
 
     def flip() -> None:
-        for blob in (project.path / ".dagger/v1/blobs").glob("??/*"):
+        for blob in (project.path / ".dagger/v2/blobs").glob("??/*"):
             data = bytearray(blob.read_bytes())
             data[len(data) // 2] ^= 1
             blob.chmod(0o600)
