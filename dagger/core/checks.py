@@ -10,7 +10,7 @@ from itertools import islice
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.abstract.helpers import resources_available
 from dagger.core.datum import FileDatum, FileGlob, declared_paths
-from dagger.core.manifest import members
+from dagger.core.manifest import SINGLE, members
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, ScriptTask, is_written
 from dagger.errors import RefusedError
@@ -65,20 +65,17 @@ def _files(
 ) -> Iterator[str]:
     real = _RealPaths(places)
     makers: dict[str, AbstractTask] = {}
-    for task in tasks:
-        for datum in task.outputs.values():
-            for path in declared_paths(datum):
-                place = real(path)
-                other = makers.get(place)
-                if other is None:
-                    makers[place] = task
-                elif other is task:
-                    yield _twice(task, place, real)
-                else:
-                    yield (
-                        f"tasks {other.identifier!r} and {task.identifier!r} both write {path}; "
-                        "give one of them another path"
-                    )
+    written = [(task, path) for task in tasks for it in task.outputs.values() for path in declared_paths(it)]
+    for (task, path), place in zip(written, real.all(path for _, path in written), strict=True):
+        other = makers.get(place)
+        if other is None:
+            makers[place] = task
+        elif other is task:
+            yield _twice(task, place, real)
+        else:
+            yield (
+                f"tasks {other.identifier!r} and {task.identifier!r} both write {path}; give one of them another path"
+            )
     links = real.links()
     sources: dict[str, AbstractTask] = {}
     yield from _around(makers, real.fold(os.path.realpath(places.root)), real.fold(os.path.realpath(cache)))
@@ -145,18 +142,23 @@ def _sources(
     sources: dict[AbstractDatum, tuple[AbstractTask, str]] = {}
     for task in tasks:
         for name, given in task.inputs.items():
+            if type(given) is FileDatum and not given._parents:  # as most that no task makes
+                sources.setdefault(given, (task, name))
+                continue
             if _is_made(given):
                 continue
             for place, datum in members(name, given):
                 if not datum._parents and datum not in sources and isinstance(datum, FileDatum):
                     sources[datum] = task, place
-    places_of = {datum: real(datum.pointer) for datum in sources if datum.pointer is not None}
+    with_path = [datum for datum in sources if datum.pointer is not None]
+    places_of = dict(zip(with_path, real.all(datum.pointer for datum in with_path), strict=True))
     links = set(map(real.fold, real.links()))
     for datum, (task, place) in sources.items():
-        if datum.pointer is None:
+        path = places_of.get(datum)
+        if path is None:
             yield f"task {task.identifier!r}: input {place!r} has no path"
             continue
-        path, mode = places_of[datum], stat.S_IFREG
+        mode = stat.S_IFREG
         if path in links or task not in fitting:  # else it is there, as it was
             path, mode = _looked_up(path, real)
         maker = makers.get(path)
@@ -216,7 +218,8 @@ def _matching(
     makers: Mapping[str, AbstractTask],
 ) -> Iterator[str]:
     """A pattern's files are taken away before its task runs, whoever's they are."""
-    globs = [(task, it.pattern) for task in tasks for it in task.outputs.values() if isinstance(it, FileGlob)]
+    others = [(task, it) for task in tasks for it in task.outputs.values() if type(it) not in SINGLE]
+    globs = [(task, it.pattern) for task, it in others if isinstance(it, FileGlob)]
     if not globs:
         return
     from dagger.core.patterns import Patterns
@@ -275,6 +278,20 @@ class _RealPaths:
         known[1].add(name)
         place = known[0] + name
         return place.casefold() if self._ignores_case else place
+
+    def all(self, paths: Iterable[str]) -> list[str]:
+        """Resolve many, most of them in folders that others are in: to call for each would take twice as long."""
+        known = {} if self._ignores_case else self._folders
+        found = []
+        for path in paths:
+            folder, slash, name = path.rpartition("/")
+            inside = None if name in _NO_NAMES else known.get(folder + slash)
+            if inside is None:
+                found.append(self(path))
+            else:
+                inside[1].add(name)
+                found.append(inside[0] + name)
+        return found
 
     def fold(self, place: str) -> str:
         """Return what stands for a place where upper and lower case are one."""

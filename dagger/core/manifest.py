@@ -34,7 +34,7 @@ ABSENT = "absent"
 
 _CORE_TASKS: frozenset[type[AbstractTask]] = frozenset((FunctionTask, PklTask, ScriptTask))
 # Plain types are looked up before `isinstance` is asked, which for an abstract class takes five times as long.
-_SINGLE = frozenset((FileDatum, MemoryDatum))
+SINGLE = frozenset((FileDatum, MemoryDatum))
 _CORE_TYPES: frozenset[type] = frozenset((*_CORE_TASKS, FileDatum, FileGlob, MemoryDatum, DatumList))
 _common: tuple[Row, ...] = (
     ("format", "", FORMAT),
@@ -98,7 +98,7 @@ class Walker:
         self._several: dict[AbstractTask, dict[AbstractDatum, str]] = {}
         self._has_converters = bool(converter_registry.custom())
         self._converts_plain_data = self._has_converters and any(
-            converter_registry.custom_for(cls, form) for cls in (*_SINGLE, DatumList) for form in InputForm
+            converter_registry.custom_for(cls, form) for cls in (*SINGLE, DatumList) for form in InputForm
         )
         self._own: dict[type, bool] = dict.fromkeys(_CORE_TYPES, False)
         self._code: dict[object, tuple[Fingerprint, tuple[Row, ...]]] = {}
@@ -240,7 +240,7 @@ class Walker:
         for name, datum in task.inputs.items():
             if name in task.ignore:
                 continue
-            if type(datum) in _SINGLE or not isinstance(datum, DatumList):
+            if type(datum) in SINGLE or not isinstance(datum, DatumList):
                 self._add_input(name, datum, form, sketch)
             else:
                 for place, member in members(name, datum):
@@ -304,7 +304,7 @@ class Walker:
     def _add_output_rows(self, task: AbstractTask, rows: list[Row]) -> None:
         sees_pickles = type(task) is ScriptTask or not isinstance(task, FunctionTask)
         for name, datum in task.outputs.items():
-            if type(datum) not in _SINGLE and isinstance(datum, FileGlob):
+            if type(datum) not in SINGLE and isinstance(datum, FileGlob):
                 rows.append(("output", name, "glob"))
                 rows.append(("output path", name, datum.pattern))
                 continue
@@ -393,7 +393,7 @@ def merge(fingerprints: list[Fingerprint]) -> Fingerprint:
 
 def members(name: str, datum: AbstractDatum) -> list[tuple[str, AbstractDatum]]:
     """Return each single datum under a name, with its place as in ``parts[3]``."""
-    if type(datum) in _SINGLE or not isinstance(datum, DatumList):
+    if type(datum) in SINGLE or not isinstance(datum, DatumList):
         return [(name, datum)]
     return [pair for index, member in enumerate(datum.datums) for pair in members(f"{name}[{index}]", member)]
 
