@@ -339,8 +339,14 @@ class BlobStore:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 descriptor = os.open(destination, flags, mode)
                 try:
-                    cloned = clone(source, descriptor)
-                    found, _ = hash_descriptor(descriptor) if cloned else copy_hashed(source, descriptor)
+                    if status.st_size <= _SMALL:  # sooner copied than it is asked whether it can be cloned
+                        data = os.read(source, status.st_size + 1)
+                        write_all(descriptor, data)
+                        found = str(xxhash.xxh3_128_hexdigest(data))
+                    elif clone(source, descriptor):
+                        found, _ = hash_descriptor(descriptor)
+                    else:
+                        found, _ = copy_hashed(source, descriptor)
                 finally:
                     os.close(descriptor)
             finally:
