@@ -664,17 +664,17 @@ def _graph_set_aside() -> Iterator[None]:
 
     And have it look seldom at what is made meanwhile.
     """
-    if gc.get_freeze_count():  # somebody has done so, and means it to last
-        yield
-        return
+    is_frozen = gc.get_freeze_count() > 0  # somebody has done so, and means it to last
     often, *seldom = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(often and max(often, _YOUNG), *seldom)
+    if not is_frozen:
+        gc.freeze()
+    gc.set_threshold(often and max(often, _YOUNG), *seldom)  # 0 is never
     try:
         yield
     finally:
         gc.set_threshold(often, *seldom)
-        gc.unfreeze()
+        if not is_frozen:
+            gc.unfreeze()
 
 
 @lru_cache(maxsize=256)

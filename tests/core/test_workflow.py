@@ -563,7 +563,7 @@ def test_a_run_goes_at_once(project):
 
 @pytest.mark.parametrize("ends", ["well", "ill"])
 def test_the_collector_is_left_as_it_was(project, ends):
-    """In a run it looks seldom, and at nothing that was there before; after it, however it ends, as ever."""
+    """In a run it looks seldom; after it, however it ends, as ever, and at as much."""
     project.write(
         "pipeline.py",
         """
@@ -575,18 +575,19 @@ def test_the_collector_is_left_as_it_was(project, ends):
             return {"one": 1} if ENDS == "well" else {}
 
         def show(event):
-            seen.add((gc.get_threshold(), gc.get_freeze_count() > 0))
+            seen.add(gc.get_threshold())
 
         seen = set()
+        frozen = gc.get_freeze_count()  # Python 3.12 begins with some
         gc.set_threshold(500, 9, 8)
         try:
             WorkflowManager(FunctionTask("work", work, outputs={"one": None}), listeners=[show]).run()
         except DaggerError:
             pass
-        print(max(seen), gc.get_threshold(), gc.get_freeze_count())
+        print(max(seen), gc.get_threshold(), gc.get_freeze_count() - frozen)
         """.replace("ENDS", repr(ends)),
     )
-    assert project.run("pipeline.py").stdout == "((10000, 9, 8), True) (500, 9, 8) 0\n"
+    assert project.run("pipeline.py").stdout == "(10000, 9, 8) (500, 9, 8) 0\n"
 
 
 @pytest.mark.parametrize("kind", ["numpy.str_", "StrEnum"])
