@@ -151,7 +151,19 @@ ALL_WAIT_FOR = [
 ]
 
 
-@pytest.mark.parametrize("statement", ALL_WAIT_FOR)
+READS_ROWS = """
+from dagger.cache.records import Entry, Output, Read, Record, decode, encode
+from dagger.cache.rows import EntryRow, JournalRow, StoredPart, _CodeRow
+from dagger.cache.uses import _Uses
+entry = Entry("k", (("a", "b", "c"),), "f", "ran")
+made = (Output("x", "value", "c", "v", 1, b"1"),)
+record = Record("k", "r", "t", "F", (), "f", (Read("file", "x", "d"),), made, 1.0, 2.0)
+rows = (record, EntryRow("t", entry), JournalRow("p", ("d",)), StoredPart("n", "k", "d", "s"), _CodeRow((), ()))
+assert all(decode(encode(row), type(row)) == row for row in (*rows, _Uses("k", {1: "l"})))
+"""
+
+
+@pytest.mark.parametrize("statement", [*ALL_WAIT_FOR, READS_ROWS])
 def test_no_annotation_is_compiled_where_all_wait(statement: str) -> None:
     """A named tuple whose annotations are texts has them compiled: the first of them costs as much as ten modules."""
     look = """
