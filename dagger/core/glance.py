@@ -12,15 +12,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
-from xxhash import xxh3_128_digest
-
 from dagger.abstract import AbstractDatum, AbstractTask
 from dagger.cache.memos import Packed
 from dagger.cache.records import Member, Output, Read
 from dagger.cache.stamps import ManyStamps, joined, packed, stamps_of
 from dagger.core.lookup import Lookup
 from dagger.core.manifest import ABSENT
-from dagger.core.outline import Outline
+from dagger.core.outline import Outline, digest_of_words
 from dagger.lean_typing import Any, NamedTuple
 
 Plain = tuple[Any, ...]
@@ -326,14 +324,6 @@ def summary_of(entries: Mapping[str, Entry]) -> Summary | tuple[int]:
 def paths_made(outline: Outline, count: int) -> Outline:
     """Return the paths of a task's outputs, which are so many, each empty where that is a value."""
     return outline[len(outline) - 2 * count + 1 :: 2]
-
-
-def digest_of_words(words: Sequence[str]) -> bytes:
-    """Digest texts in a row; none where they could be told apart in two ways."""
-    text = "\0".join(words)
-    if text.count("\0") != len(words) - 1:
-        return b""
-    return xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
 def worth_of(outputs: Sequence[Plain]) -> Worth:

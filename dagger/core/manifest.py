@@ -17,10 +17,10 @@ from xxhash import xxh3_128_digest
 from dagger.abstract import AbstractDatum, AbstractTask, DatumList, InputForm, converter_registry
 from dagger.abstract.helpers import collect_dependencies
 from dagger.cache import Cache
-from dagger.cache.digests import digest_bytes, digest_text, digest_value, keyed_digest
+from dagger.cache.digests import digest_text, digest_value, keyed_digest
 from dagger.cache.records import Output, Row
 from dagger.core.datum import FileDatum, FileGlob, MemoryDatum
-from dagger.core.outline import Outline, plain_outline, survey
+from dagger.core.outline import Outline, digest_of_words, plain_outline, survey
 from dagger.core.places import Places
 from dagger.core.task import FunctionTask, PklTask, ScriptTask, is_pickle
 from dagger.errors import UndigestibleError
@@ -121,7 +121,7 @@ class Walker:
             rows[index] = "input", rows[index][1], output.value or output.content
         if dependency_rows:
             rows[-len(dependency_rows) :] = dependency_rows
-        key = "" if sketch.flaw else _key(rows)
+        key = "" if sketch.flaw else _digest(rows).hex()
         plain = None if sketch.flaw else self.plain_outline(task)
         if plain is None:
             return Manifest(tuple(rows), key, sketch.code, sketch.flaw, sketch.digest())
@@ -319,11 +319,11 @@ def _body(task: AbstractTask) -> object:
     return task.script if type(task) is ScriptTask else id(task.function)  # type: ignore[attr-defined]
 
 
-def _key(rows: list[Row]) -> str:
-    """Digest rows by their texts, with a NUL between any two; by their marshal where a text holds one itself."""
+def _digest(rows: list[Row]) -> bytes:
+    """Digest rows by their texts; by their marshal where these could be told apart in two ways."""
     texts = list(chain.from_iterable(rows))
-    joined = "\0".join(texts)
-    return digest_text(joined) if joined.count("\0") == len(texts) - 1 else digest_bytes(marshal.dumps(rows, 2))
+    # Marshal's second version: its bytes are the same for the same value.
+    return digest_of_words(texts) or xxh3_128_digest(marshal.dumps(rows, 2))
 
 
 class _Sketch:
@@ -347,8 +347,8 @@ class _Sketch:
         self.flaw = ""
 
     def digest(self) -> bytes:
-        """Digest the rows; the bytes of marshal's second version are the same for the same value."""
-        return b"" if self.flaw else xxh3_128_digest(marshal.dumps(self.rows, 2))
+        """Digest the rows."""
+        return b"" if self.flaw else _digest(self.rows)
 
 
 def _is_own_type(cls: type) -> bool:
