@@ -1,15 +1,14 @@
 """The database of the index: diskcache makes it, and plain SQL reads and writes it.
 
 diskcache writes row by row, with a look at each row before, and takes longer to import than most runs have to write.
-Here all rows of a transaction go in one statement, as the rows that it would have made; it is loaded by whoever finds
-no database, or one that was only begun.
+Here all rows of a transaction go in one statement, as the rows that it would have made; it is loaded only where there
+is no database, or one that was only begun.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -49,7 +48,12 @@ def is_made(database: str) -> bool:
     if not os.path.exists(database):
         return False
     with contextlib.closing(connect(database)) as reader:
-        return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_LAST_MADE,)).fetchall())
+        return has_part(reader, _LAST_MADE)
+
+
+def has_part(reader: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a database has a table, or a trigger, of this name."""
+    return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchall())
 
 
 _RAW = 1
@@ -65,7 +69,7 @@ _SET = """
 
 
 class Writer:
-    """Writes the database that there is; any thread may call, one at a time.
+    """Writes the database that there is; any thread may call, one after the other.
 
     Args:
         database: The file.
@@ -73,7 +77,6 @@ class Writer:
 
     def __init__(self, database: str) -> None:
         self._connection = connect(database)
-        self._lock = threading.RLock()
         # What diskcache sets for its own connections.
         for setting in ("synchronous = NORMAL", "mmap_size = 0", f"cache_size = {_CACHED_PAGES}"):
             self._connection.execute(f"PRAGMA {setting}")
@@ -81,18 +84,17 @@ class Writer:
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
         """Keep other writers out until the block ends; what is written in it, also by blocks inside, is so then."""
-        with self._lock:
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite may have ended it
-                    self._connection.execute("ROLLBACK")
-                raise
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite may have ended it
+                self._connection.execute("ROLLBACK")
+            raise
 
     def set(self, rows: Mapping[str, bytes]) -> None:
         """Write rows, all or none; one that is there already stays in its place."""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 
-from dagger.cache.database import Writer, connect, is_made, make_database
+from dagger.cache.database import Writer, connect, has_part, is_made, make_database
 from dagger.cache.index import UnavailableError
 from dagger.cache.layout import make_private, make_temporary, remove_tree
 from dagger.cache.locks import wait_for_lock
@@ -101,7 +101,7 @@ class DiskIndex:
             UnavailableError: It cannot be written.
         """
         if rows:
-            self._attempt(lambda: self._opened_writer().set(rows))
+            self._write(lambda writer: writer.set(rows))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove rows.
@@ -111,7 +111,7 @@ class DiskIndex:
         """
         wanted = list(keys)
         if wanted and os.path.exists(self._database):
-            self._attempt(lambda: self._opened_writer().delete(wanted))
+            self._write(lambda writer: writer.delete(wanted))
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
@@ -184,6 +184,13 @@ class DiskIndex:
 
         return self._attempt(read)
 
+    def _write(self, work: Callable[[Writer], None]) -> None:
+        def write() -> None:
+            with self._lock:
+                work(self._opened_writer())
+
+        self._attempt(write)
+
     def _attempt(self, work: Callable[[], _T]) -> _T:
         """Do ``work``; wait for a locked database, begin a fresh one for a damaged one."""
         replaced = False
@@ -236,16 +243,15 @@ class DiskIndex:
         return self._reader
 
     def _opened_writer(self) -> Writer:
-        with self._lock:
-            if self._writer is None:
-                make_private(self.directory)
-                if not is_made(self._database):
-                    with wait_for_lock(os.path.join(self.directory, "lock")):
-                        make_database(self._plain_directory())
-                        os.chmod(self._database, 0o600)
-                self._writer = Writer(self._database)
-                self._opened = (*_identity(self._database), os.getpid())
-            return self._writer
+        if self._writer is None:
+            make_private(self.directory)
+            if not is_made(self._database):
+                with wait_for_lock(os.path.join(self.directory, "lock")):
+                    make_database(self._plain_directory())
+                    os.chmod(self._database, 0o600)
+            self._writer = Writer(self._database)
+            self._opened = (*_identity(self._database), os.getpid())
+        return self._writer
 
     def _plain_directory(self) -> str:
         if os.path.expandvars(self.directory) == self.directory:
@@ -332,7 +338,7 @@ def _has_rows(reader: sqlite3.Connection) -> bool:
 
     Whoever writes it next makes what is missing.
     """
-    return bool(reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'Cache'").fetchall())
+    return has_part(reader, "Cache")
 
 
 def _probe(reader: sqlite3.Connection) -> None:
