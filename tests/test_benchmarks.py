@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 TOP = Path(__file__).resolve().parents[1]
 
@@ -18,17 +19,24 @@ def call(*words: str) -> str:
     return subprocess.run([sys.executable, *words], cwd=TOP, env=env, check=True, capture_output=True, text=True).stdout
 
 
-def evaluate(imports: str, expression: str) -> object:
+def evaluate(imports: str, expression: str) -> Any:
     return json.loads(call("-c", f"import json\n{imports}\nprint(json.dumps({expression}))"))
 
 
 def test_list_scheduling_takes_the_longest_way_first():
     """Two workers: the chain 0-1-2 begins at once beside the short ones; taken in order it would end at 5."""
     graph = [[1, []], [1, []], [1, []], [1, [2]], [1, [3]]]
-    makespan = "from tests.benchmarks.busy import makespan"
-    assert evaluate(makespan, f"makespan({graph}, 2)") == 3
-    assert evaluate(makespan, f"makespan({graph}, 1)") == 5
-    assert evaluate(makespan, "makespan([(2, []), (1, []), (1, [1]), (4, [0])], 2)") == 6
+    schedule = "from tests.benchmarks.busy import schedule"
+    for given, end in ((f"{graph}, 2", 3), (f"{graph}, 1", 5), ("[(2, []), (1, []), (1, [1]), (4, [0])], 2", 6)):
+        assert max(map(sum, evaluate(schedule, f"schedule({given})"))) == end
+
+
+def test_a_schedule_has_each_workers_tasks_and_waits():
+    """The second task waits for the first: the other worker is idle for as long."""
+    schedule = "from tests.benchmarks.busy import schedule"
+    shares = evaluate(schedule, "schedule([(2, []), (1, [0]), (3, [0])], 2)")
+    assert sorted(map(sum, shares)) == [3, 5]
+    assert sorted(seconds for share in shares for seconds in share if seconds) == [1, 2, 2, 3]
 
 
 def test_a_target_is_met_or_not():
