@@ -372,7 +372,7 @@ def _take_dynamic_classes() -> dict[str, type]:
     module: Any = sys.modules.get("cloudpickle.cloudpickle")
     if module is None or not module._DYNAMIC_CLASS_TRACKER_BY_ID:
         return {}
-    taken = dict(module._DYNAMIC_CLASS_TRACKER_BY_ID)
+    taken = dict(module._DYNAMIC_CLASS_TRACKER_BY_ID.items())  # which passes over those that go meanwhile
     module._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
     return taken
 

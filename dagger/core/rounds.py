@@ -58,15 +58,20 @@ class Round:
 
         Returns:
             Packed, what became of each; None for those that were not begun, since the ones before took longer than was
-            thought.
+            thought, or one of them left what cannot be undone.
         """
         clock = time.perf_counter()
         surroundings.cache_clear()
         outcomes: list[Outcome | None] = []
         for job in pickle.loads(packed):
-            in_time = not outcomes or time.perf_counter() - clock < LONGEST_ROUND
-            outcomes.append(self.run(job) if in_time else None)
+            may_begin = not outcomes or (not self.is_spoilt and time.perf_counter() - clock < LONGEST_ROUND)
+            outcomes.append(self.run(job) if may_begin else None)
         return pack(outcomes)
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether it could not be undone what a job did, so that the next one must not run here."""
+        return Landing.current is not None
 
     def __exit__(
         self,

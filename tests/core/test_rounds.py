@@ -90,6 +90,63 @@ def task(n):
     assert len(set(numbers)) == 60
 
 
+def test_a_class_that_goes_while_a_task_is_tidied_up_after(project):
+    """The collector may take one at any moment: neither that task fails by it nor the ones after it."""
+    body = """
+import gc
+import cloudpickle.cloudpickle as by_value
+
+held = []
+
+class Key:
+    is_in = False
+
+    def __hash__(self):
+        if self.is_in:
+            held.clear()
+            gc.collect()
+        return 1
+
+def task(n):
+    held.append(type("Held", (), {}))
+    key = Key()
+    by_value._DYNAMIC_CLASS_TRACKER_BY_ID[key] = held[0]
+    key.is_in = True
+    return {"seen": n}
+"""
+    seen, _ = _run(project, body)
+    assert seen == list(range(60))
+
+
+def test_what_cannot_be_undone_ends_the_worker(project):
+    """The task fails that did it; no other runs where it did, nor fails by it."""
+    project.write(
+        "pipeline.py",
+        """
+import sys
+from dagger.core import FunctionTask, MemoryDatum, WorkflowManager
+
+def task(n):
+    before = "spoilt" in sys.modules
+    if n % 20 == 10:
+        sys.modules["spoilt"] = type("Spoilt", (), {"__class__": property(lambda self: 1 / 0)})()
+    return {"seen": before}
+
+tasks = [FunctionTask(f"task-{n:02}", task, {"n": MemoryDatum(pointer=n)}, {"seen": None}) for n in range(60)]
+manager = WorkflowManager(tasks, jobs=2)
+try:
+    manager.run(keep_going=True)
+finally:
+    print([it["seen"].pointer for it in tasks if it in manager.complete])
+""",
+    )
+    run = project.run("pipeline.py", check=False)
+    assert project.came_out("failed") == {"task-10", "task-30", "task-50"}
+    assert run.stdout.strip() == str([False] * 57)
+    assert run.stderr.count("ZeroDivisionError: division by zero") >= 3
+    assert "landed already" not in run.stderr
+
+
 def test_workers_come_up_only_where_a_function_must_run(project):
     """They are started early, but not for what is put back or up to date, nor for scripts."""
     project.write(
