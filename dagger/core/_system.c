@@ -1,6 +1,6 @@
 /* Two calls of the system's that Python has no function for. ctypes has, but a worker waits for it to load longer than
    for all that it does before its first job; process_groups.py and capture.py fall back on it where this could not be
-   compiled. */
+   compiled. And a step of the processor's, for offers.py. */
 
 #include <Python.h>
 #include <stdio.h>
@@ -31,9 +31,31 @@ static PyObject *flush(PyObject *self, PyObject *none)
     Py_RETURN_NONE;
 }
 
+static PyObject *swap(PyObject *self, PyObject *args)
+{
+    Py_buffer memory;
+    Py_ssize_t index;
+    unsigned char former, wanted;
+    int done = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "w*nbb", &memory, &index, &former, &wanted))
+        return NULL;
+    int is_inside = index >= 0 && index < memory.len;
+    if (is_inside)
+        done = __atomic_compare_exchange_n(
+            (unsigned char *)memory.buf + index, &former, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    PyBuffer_Release(&memory);
+    if (!is_inside) {
+        PyErr_SetString(PyExc_IndexError, "no such byte");
+        return NULL;
+    }
+    return PyBool_FromLong(done);
+}
+
 static PyMethodDef methods[] = {
     {"control", control, METH_VARARGS, "Call prctl, and return whether that did something."},
     {"flush", flush, METH_NOARGS, "Write out what C code holds of what was printed."},
+    {"swap", swap, METH_VARARGS, "Change a byte of shared memory from one value to another, or return False."},
     {NULL, NULL, 0, NULL},
 };
 

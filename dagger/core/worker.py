@@ -13,9 +13,11 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from itertools import count
 
 from dagger.core.capture import shared_log
 from dagger.core.isolation import LONGEST_NOTE, prepare_own_worker
+from dagger.core.offers import SLOTS, Offers
 from dagger.core.rounds import Round
 from dagger.core.sockets import Socket, receive_descriptor
 from dagger.core.spawning import SIZE, Setup, framed
@@ -36,14 +38,17 @@ def main() -> None:
     except EOFError:
         os._exit(1)  # it is not needed after all
     _set_up(given, connection, notes)
+    offers = Offers(notes, LONGEST_NOTE)
     try:
         # One for all: between the rounds there is nothing here that any of them could find.
         with Round(shared_log(os.getpid())) as here:
             connection.sendall(framed(b""))
             _load_the_rest()
             gc.enable()  # which `PROGRAM` keeps off
-            while True:
-                connection.sendall(framed(_answer(here, _receive(connection))))
+            for number in count():
+                packed = _receive(connection)
+                if offers.take(number):
+                    connection.sendall(framed(_answer(here, packed)))
                 if here.is_spoilt:
                     os._exit(1)  # another takes its place
     except EOFError:
@@ -70,7 +75,7 @@ def _connection() -> Socket:
 def _receive_setup(connection: Socket) -> tuple[Setup, mmap.mmap]:
     size, descriptor = receive_descriptor(connection, SIZE.size)
     given: Setup = pickle.loads(_read(connection, SIZE.unpack(size)[0]))
-    notes = mmap.mmap(descriptor, LONGEST_NOTE, offset=given.place)
+    notes = mmap.mmap(descriptor, LONGEST_NOTE + SLOTS, offset=given.place)
     os.close(descriptor)
     return given, notes
 

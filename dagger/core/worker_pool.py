@@ -4,8 +4,9 @@ A worker is a Python of its own, never a fork of the manager, of whose threads a
 thread hears all of them, each on a socket. So a worker that dies takes with it the round that it was at and nothing
 else, and another one takes its place.
 
-A round goes to a worker that is free. Where rounds are short, one more is sent to a worker that still has one, so that
-it need not wait for this process: so little is lost if another is free sooner.
+A round goes to a worker that is free. One more is sent to each that still has one, so that it need not wait for this
+process; if another is free sooner, that one gets it (`offers`). Where it could not be taken back, only what is short is
+sent ahead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from contextlib import suppress
 from dagger.core.capture import leave_log
 from dagger.core.isolation import LONGEST_NOTE, noted
 from dagger.core.jobs import CUT_OFF, Heard, WorkerLost
+from dagger.core.offers import CAN_TAKE_BACK, SLOTS, Offers
 from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, peak_memory, stop_tree
 from dagger.core.sockets import send_descriptor, waiting_pair
 from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
@@ -41,6 +43,7 @@ _OTHER_FILES = 64
 
 
 class _Round(NamedTuple):
+    number: int  # in the order in which they came
     packed: bytes
     tasks: int
     heard: Heard
@@ -55,25 +58,58 @@ class _Worker:
     Args:
         spawned: It.
         number: Its number among all of the pool.
+        offers: Its rounds.
 
     Attributes:
         end: A descriptor that can be read once the process is gone, -1 where the system has none.
         is_up: Whether it listens.
+        rounds: What it was sent: the first it is at, another it will come to.
+        since: When it came to the first, by the monotonic clock.
         cut: When the connection came to its end, by the monotonic clock; long ago where it says what no worker says.
         is_cut_off: Whether it is ended for that.
     """
 
-    def __init__(self, spawned: Spawned, number: int) -> None:
+    def __init__(self, spawned: Spawned, number: int, offers: Offers) -> None:
         self.pid, self.connection = spawned
         self.connection.setblocking(False)
         self.number = number
         self.end = _end_of(self.pid)
-        self.rounds: deque[_Round] = deque()
         self.is_up = False
+        self.rounds: deque[_Round] = deque()
+        self.since = 0.0
         self.cut = math.inf
         self.is_cut_off = False
+        self._offers = offers
+        self._sent = 0
+        self._was_robbed = False
         self._received = bytearray()
         self._unsent = bytearray()
+
+    def can_wait_with(self, round_: _Round) -> bool:
+        """Whether it may be sent a round before it is free; not while it has still to find that one was taken back."""
+        return len(self.rounds) == 1 and not self._was_robbed and (CAN_TAKE_BACK or round_.tasks > 1)
+
+    def give(self, round_: _Round) -> bytes:
+        """Let it have a round, and return what is to be sent for that."""
+        if not self.rounds:
+            self.since = time.monotonic()
+        self.rounds.append(round_)
+        self._offers.make(self._sent)
+        self._sent += 1
+        return framed(round_.packed)
+
+    def take_back(self) -> _Round | None:
+        """Return what it was given last, if that is not begun; it will not begin it then."""
+        if not CAN_TAKE_BACK or len(self.rounds) < 2 or not self._offers.take(self._sent - 1):
+            return None
+        self._was_robbed = True
+        return self.rounds.pop()
+
+    def answered(self) -> _Round:
+        """Return the round that it was at, which has come to its end."""
+        self._was_robbed = False
+        self.since = time.monotonic()
+        return self.rounds.popleft()
 
     def send(self, data: bytes) -> bool:
         """Send what can be, and return whether that is all: nobody waits for a worker that does not listen."""
@@ -120,15 +156,19 @@ class _Worker:
 
     def close(self) -> None:
         """Let go of the descriptors."""
+        self._offers.close()
         self.connection.close()
         if self.end >= 0:
             os.close(self.end)
 
 
 class _Notes:
-    """A file without a name that all workers of a pool write to, each at a place of its own: what it is at."""
+    """A file without a name that all workers of a pool write to, each at a place of its own: what it is at.
 
-    _ROOM = max(LONGEST_NOTE, mmap.ALLOCATIONGRANULARITY)
+    Behind that stand its `offers`.
+    """
+
+    _ROOM = -(-(LONGEST_NOTE + SLOTS) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
 
     def __init__(self) -> None:
         try:
@@ -143,6 +183,10 @@ class _Notes:
         """Make room for a worker, and return where it is."""
         os.ftruncate(self.descriptor, (number + 1) * self._ROOM)
         return number * self._ROOM
+
+    def offers(self, number: int) -> Offers:
+        """Return those of a worker for which room was made."""
+        return Offers(mmap.mmap(self.descriptor, LONGEST_NOTE + SLOTS, offset=number * self._ROOM), LONGEST_NOTE)
 
     def read(self, number: int) -> str:
         """Return the log of the job that a worker was at last; empty where it has begun none."""
@@ -167,6 +211,7 @@ class WorkerPool:
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
         self._waiting: deque[_Round] = deque()
+        self._submitted = 0
         self._poll = select.poll()
         self._by_descriptor: dict[int, _Worker] = {}
         self._wake, self._woken = waiting_pair()
@@ -207,7 +252,8 @@ class WorkerPool:
         """
         with self._lock:
             self.begin()
-            self._waiting.append(_Round(packed, tasks, heard))
+            self._waiting.append(_Round(self._submitted, packed, tasks, heard))
+            self._submitted += 1
             self._hand_out()
 
     def end(self) -> None:
@@ -238,7 +284,8 @@ class WorkerPool:
 
     def _start(self) -> None:
         told = framed(pickle.dumps(setup(self._presence, self._notes.place(self._count))))
-        worker = _Worker(self._early.pop() if self._early else spawn(), self._count)
+        offers = self._notes.offers(self._count)
+        worker = _Worker(self._early.pop() if self._early else spawn(), self._count, offers)
         self._count += 1
         self._workers.append(worker)
         for descriptor in (worker.connection.fileno(), worker.end):
@@ -260,17 +307,28 @@ class WorkerPool:
             self._tell_listener()
 
     def _hand_out(self) -> None:
-        while self._waiting and (worker := self._free_for(self._waiting[0])):
-            round_ = self._waiting.popleft()
-            worker.rounds.append(round_)
-            self._send(worker, framed(round_.packed))
+        """Let who is free have what came first of all that is not begun, and who is not know what comes next."""
+        listening = [it for it in self._workers if it.is_up and it.cut == math.inf]
+        for worker in listening:
+            if not worker.rounds and (round_ := self._next()):
+                self._give(worker, round_)
+        if self._waiting:
+            listening.sort(key=lambda it: it.since)  # who has been at it for longest may be free first
+        for worker in listening:
+            if self._waiting and worker.can_wait_with(self._waiting[0]):
+                self._give(worker, self._waiting.popleft())
 
-    def _free_for(self, round_: _Round) -> _Worker | None:
-        listening = (it for it in self._workers if it.is_up and it.cut == math.inf)
-        least = min(listening, key=lambda it: len(it.rounds), default=None)
-        if least is None or not least.rounds:
-            return least
-        return least if round_.tasks > 1 and len(least.rounds) == 1 else None
+    def _next(self) -> _Round | None:
+        kept = (it for it in self._workers if len(it.rounds) > 1)
+        for worker in sorted(kept, key=lambda it: it.rounds[-1].number):
+            if self._waiting and self._waiting[0].number < worker.rounds[-1].number:
+                break
+            if round_ := worker.take_back():
+                return round_
+        return self._waiting.popleft() if self._waiting else None
+
+    def _give(self, worker: _Worker, round_: _Round) -> None:
+        self._send(worker, worker.give(round_))
 
     def _hear(self) -> None:
         try:
@@ -309,7 +367,7 @@ class WorkerPool:
             if not worker.is_up:
                 worker.is_up, self._false_starts = True, 0
             elif said and worker.rounds:
-                yield worker.rounds.popleft().heard, said
+                yield worker.answered().heard, said
             else:
                 worker.cut = -math.inf
         if worker.cut < math.inf:
@@ -372,9 +430,9 @@ class WorkerPool:
 
 
 def _room() -> int:
-    """Return how many workers there can be for want of descriptors, of which each takes two."""
+    """Return how many workers there can be for want of descriptors, of which each takes three."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, (limit - _OTHER_FILES) // 2) if limit != resource.RLIM_INFINITY else 2**31
+    return max(1, (limit - _OTHER_FILES) // 3) if limit != resource.RLIM_INFINITY else 2**31
 
 
 def _end_of(pid: int) -> int:

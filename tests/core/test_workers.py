@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,80 @@ WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
     assert len(project.read("neighbour").split()) == 1
     assert len(project.read("after").split()) == 5
     assert project.read("neighbour").strip() not in project.read("after").split()
+
+
+@pytest.mark.parametrize("harm", ["", "os.close(100)"])
+def test_what_was_sent_ahead_waits_for_no_long_task(project, harm):
+    """A worker that is free takes what waits at another, also at one that cannot be heard any more; each runs once."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def long():
+    {harm}
+    end = time.monotonic() + 20
+    while not os.path.exists("short") or len(open("short").read().split()) < 9:
+        assert time.monotonic() < end, "a task waited for this one"
+        time.sleep(0.01)
+    open("over", "w")
+    return {{"x": 1}}
+
+def short(x):
+    note("short")
+    time.sleep(0.03)
+    return {{"x": x}}
+
+long = FunctionTask("long", long, outputs={{"x": None}})
+short = [FunctionTask(f"short{{n}}", short, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(9)]
+WorkflowManager([long, *short], jobs=2, undeclared="ignore").run(keep_going=True)
+""",
+    )
+    project.run("pipeline.py", check=not harm)
+    assert project.came_out("ran") >= {f"short{n}" for n in range(9)}
+    assert project.read("over") == ""
+    assert len(project.read("short").split()) == 9
+
+
+def test_a_round_is_taken_once():
+    """Of two processes that take each round at the same time, one has it."""
+    taken = subprocess.run([sys.executable, "-c", TAKING], check=True, capture_output=True, text=True).stdout
+    ours, theirs = (set(line.split()) for line in taken.splitlines())
+    assert not ours & theirs
+    assert len(ours | theirs) == 500
+
+
+TAKING = """
+import mmap, os
+from dagger.core.offers import CAN_TAKE_BACK, SLOTS, Offers
+
+assert CAN_TAKE_BACK
+memory = mmap.mmap(-1, 16 + SLOTS)
+steps = memoryview(memory)[:16].cast("Q")
+offers = Offers(memory, 16)
+
+def meet(mine, step):
+    steps[mine] = step
+    while steps[1 - mine] < step:
+        os.sched_yield()
+
+def take(mine):
+    taken = []
+    for number in range(500):
+        if mine == 0:
+            offers.make(number)
+        meet(mine, 2 * number + 1)
+        if offers.take(number):
+            taken.append(str(number))
+        meet(mine, 2 * number + 2)
+    return " ".join(taken)
+
+reading, writing = os.pipe()
+if not os.fork():
+    os.write(writing, take(1).encode())
+    os._exit(0)
+os.close(writing)
+print(take(0))
+print(open(reading).read())
+"""
 
 
 @pytest.mark.parametrize("known", [True, False])
