@@ -113,7 +113,7 @@ class Landing:
 
     def __enter__(self) -> Landing:
         if Landing.current is not None:
-            raise RuntimeError("a job has landed already")
+            raise TaskError("a task that ran in this process before has left what cannot be undone")
         Landing.current = self
         self._ground = self._given or Ground()
         self._ground.state.begin()

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import mmap
 
 SLOTS = 8
-"""Bytes of memory, and how many rounds that a worker has not read there may be at most."""
+"""Bytes of memory: more than the rounds that a worker has still to read, which are one that was taken back, one that it
+comes to then, and one ahead."""
 
 _OPEN, _TAKEN = 1, 2
 
@@ -42,7 +43,7 @@ class Offers:
         self._memory[self._start + number % SLOTS] = _OPEN
 
     def take(self, number: int) -> bool:
-        """Take a round, and return whether the other side had not done so."""
+        """Take a round, and return whether the other side had not done so; a worker always may where it never does."""
         return _swap is None or _swap(self._memory, self._start + number % SLOTS, _OPEN, _TAKEN)
 
     def close(self) -> None:

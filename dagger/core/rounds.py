@@ -39,10 +39,12 @@ class Round:
 
     Args:
         shared_log: The name of the file of jobs that print nothing; empty where each has one of its own.
+        is_heard: Tells whether what comes of a job can still be said, which a job may prevent.
     """
 
-    def __init__(self, shared_log: str = "") -> None:
+    def __init__(self, shared_log: str = "", is_heard: Callable[[], bool] = lambda: True) -> None:
         self._shared_log = shared_log
+        self._is_heard = is_heard
 
     def __enter__(self) -> Round:
         _alone.acquire()
@@ -58,19 +60,23 @@ class Round:
 
         Returns:
             Packed, what became of each; None for those that were not begun, since the ones before took longer than was
-            thought, or one of them left what cannot be undone.
+            thought, or left what cannot be undone.
         """
         clock = time.perf_counter()
         surroundings.cache_clear()
         outcomes: list[Outcome | None] = []
         for job in pickle.loads(packed):
-            may_begin = not outcomes or (not self.is_spoilt and time.perf_counter() - clock < LONGEST_ROUND)
-            outcomes.append(self.run(job) if may_begin else None)
+            outcomes.append(self.run(job) if not outcomes or self._goes_on(clock) else None)
         return pack(outcomes)
+
+    def _goes_on(self, clock: float) -> bool:
+        in_time = time.perf_counter() - clock < LONGEST_ROUND
+        # Where nobody is told, the one that saw to that is to be the last of which it is known that it was begun.
+        return in_time and not self.is_spoilt and self._is_heard()
 
     @property
     def is_spoilt(self) -> bool:
-        """Whether it could not be undone what a job did, so that the next one must not run here."""
+        """Whether what a job did could not be undone, so that any other would fail here."""
         return Landing.current is not None
 
     def __exit__(

@@ -5,6 +5,8 @@ to the manager, on which comes first the import path by which the manager found 
 two is framed by its size::
 
     manager --- Setup, round, round -> | <- ready (nothing), outcomes, outcomes --- worker
+
+Before outcomes stands which round they are of, by the order in which a worker is sent them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import struct
 import sys
 from contextlib import closing, suppress
 
+from dagger.core.offers import CAN_TAKE_BACK
 from dagger.core.places import import_path
 from dagger.core.process_groups import kill_tree
 from dagger.core.sockets import Socket, waiting_pair
@@ -37,6 +40,7 @@ main()
 
 SIZE = struct.Struct("=Q")
 """Comes before all that is sent: how many bytes it has."""
+NUMBER = struct.Struct("=Q")
 
 
 class Setup(NamedTuple):
@@ -49,6 +53,7 @@ class Setup(NamedTuple):
         authkey: What lets processes of `multiprocessing` know each other, None where that was not used.
         presence: `Presence.path`.
         place: Where in the file the worker's own notes begin.
+        takes_back: Whether what it was sent may be taken back (`offers`).
     """
 
     path: list[str]
@@ -57,6 +62,7 @@ class Setup(NamedTuple):
     authkey: bytes | None
     presence: str
     place: int
+    takes_back: bool
 
 
 def setup(presence: str, place: int) -> Setup:
@@ -70,7 +76,7 @@ def setup(presence: str, place: int) -> Setup:
     process = sys.modules.get("multiprocessing.process")
     authkey = None if process is None else bytes(process.current_process().authkey)
     argv = [str(argument) for argument in getattr(sys, "argv", ())]
-    return Setup(_plain_path(sys.path, folder), argv, folder, authkey, presence, place)
+    return Setup(_plain_path(sys.path, folder), argv, folder, authkey, presence, place, CAN_TAKE_BACK)
 
 
 def framed(data: bytes) -> bytes:

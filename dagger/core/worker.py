@@ -12,19 +12,22 @@ import mmap
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
 from dagger.core.capture import shared_log
 from dagger.core.isolation import LONGEST_NOTE, prepare_own_worker
-from dagger.core.offers import SLOTS, Offers
+from dagger.core.offers import CAN_TAKE_BACK, SLOTS, Offers
+from dagger.core.process_groups import GRACE
 from dagger.core.rounds import Round
 from dagger.core.sockets import Socket, receive_descriptor
-from dagger.core.spawning import SIZE, Setup, framed
+from dagger.core.spawning import NUMBER, SIZE, Setup, framed
 from dagger.errors import DaggerError
 
 _MOST = 1024
 """Descriptors that are closed where it cannot be told which are open."""
+_TIME_TO_END = 5 * GRACE  # seconds; longer than it takes, where the manager is gone indeed
 _OUT_OF_THE_WAY = 100
 """The least descriptor of the connection: tasks open and close those with small numbers."""
 
@@ -37,24 +40,43 @@ def main() -> None:
         given, notes = _receive_setup(connection)
     except EOFError:
         os._exit(1)  # it is not needed after all
+    if given.takes_back and not CAN_TAKE_BACK:
+        os.write(2, b"dagger: a worker cannot load what its manager has: was dagger installed anew meanwhile?\n")
+        os._exit(1)
     _set_up(given, connection, notes)
     offers = Offers(notes, LONGEST_NOTE)
     try:
         # One for all: between the rounds there is nothing here that any of them could find.
-        with Round(shared_log(os.getpid())) as here:
+        with Round(shared_log(os.getpid()), _watch_of(connection)) as here:
             connection.sendall(framed(b""))
             _load_the_rest()
             gc.enable()  # which `PROGRAM` keeps off
             for number in count():
-                packed = _receive(connection)
-                if offers.take(number):
-                    connection.sendall(framed(_answer(here, packed)))
+                (size,) = SIZE.unpack(_read(connection, SIZE.size))
+                is_mine = offers.take(number)  # before it is read: who dies of that has begun it
+                packed = _read(connection, size)
+                if is_mine:
+                    connection.sendall(framed(NUMBER.pack(number) + _answer(here, packed)))
                 if here.is_spoilt:
-                    os._exit(1)  # another takes its place
+                    break  # another takes its place
     except EOFError:
-        threading.Event().wait()  # the manager is gone, and who watches for that ends this process
+        threading.Event().wait(_TIME_TO_END)  # the manager is gone, and who watches for that ends this process
     except OSError:
-        os._exit(1)  # a task has closed the connection
+        pass  # a task has closed the connection
+    os._exit(1)
+
+
+def _watch_of(connection: Socket) -> Callable[[], bool]:
+    """Return what tells whether a descriptor is still the connection: a task may close it, or open its own there."""
+    descriptor, former = connection.fileno(), os.fstat(connection.fileno())
+
+    def is_there() -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), former)
+        except OSError:
+            return False
+
+    return is_there
 
 
 def _connection() -> Socket:
@@ -103,11 +125,6 @@ def _answer(here: Round, packed: bytearray) -> bytes:
         return here.run_all(packed)
     except BaseException as error:  # what a task raised is in its outcome; this is a fault of ours, or no memory
         return pickle.dumps(DaggerError(f"{type(error).__name__}: {error}"))
-
-
-def _receive(connection: Socket) -> bytearray:
-    (size,) = SIZE.unpack(_read(connection, SIZE.size))
-    return _read(connection, size)
 
 
 def _read(connection: Socket, size: int) -> bytearray:

@@ -30,7 +30,7 @@ from dagger.core.jobs import CUT_OFF, Heard, WorkerLost
 from dagger.core.offers import CAN_TAKE_BACK, SLOTS, Offers
 from dagger.core.process_groups import GRACE, is_child, kill_group, kill_tree, peak_memory, stop_tree
 from dagger.core.sockets import send_descriptor, waiting_pair
-from dagger.core.spawning import SIZE, Spawned, framed, setup, spawn
+from dagger.core.spawning import NUMBER, SIZE, Spawned, framed, setup, spawn
 from dagger.errors import DaggerError
 from dagger.lean_typing import NamedTuple
 
@@ -63,7 +63,7 @@ class _Worker:
     Attributes:
         end: A descriptor that can be read once the process is gone, -1 where the system has none.
         is_up: Whether it listens.
-        rounds: What it was sent: the first it is at, another it will come to.
+        rounds: What it was sent and has not answered, one or two, by the number of what it was sent before.
         since: When it came to the first, by the monotonic clock.
         cut: When the connection came to its end, by the monotonic clock; long ago where it says what no worker says.
         is_cut_off: Whether it is ended for that.
@@ -75,7 +75,7 @@ class _Worker:
         self.number = number
         self.end = _end_of(self.pid)
         self.is_up = False
-        self.rounds: deque[_Round] = deque()
+        self.rounds: dict[int, _Round] = {}
         self.since = 0.0
         self.cut = math.inf
         self.is_cut_off = False
@@ -85,7 +85,7 @@ class _Worker:
         self._received = bytearray()
         self._unsent = bytearray()
 
-    def can_wait_with(self, round_: _Round) -> bool:
+    def takes_ahead(self, round_: _Round) -> bool:
         """Whether it may be sent a round before it is free; not while it has still to find that one was taken back."""
         return len(self.rounds) == 1 and not self._was_robbed and (CAN_TAKE_BACK or round_.tasks > 1)
 
@@ -93,23 +93,26 @@ class _Worker:
         """Let it have a round, and return what is to be sent for that."""
         if not self.rounds:
             self.since = time.monotonic()
-        self.rounds.append(round_)
+        self.rounds[self._sent] = round_
         self._offers.make(self._sent)
         self._sent += 1
         return framed(round_.packed)
 
     def take_back(self) -> _Round | None:
         """Return what it was given last, if that is not begun; it will not begin it then."""
-        if not CAN_TAKE_BACK or len(self.rounds) < 2 or not self._offers.take(self._sent - 1):
+        last = next(reversed(self.rounds), None)
+        if last is None or not CAN_TAKE_BACK or not self._offers.take(last):
             return None
         self._was_robbed = True
-        return self.rounds.pop()
+        return self.rounds.pop(last)
 
-    def answered(self) -> _Round:
-        """Return the round that it was at, which has come to its end."""
+    def answered(self, number: int) -> _Round | None:
+        """Return the round that it was at, which has come to its end; None where it was at another one."""
+        if next(iter(self.rounds), None) != number:
+            return None
         self._was_robbed = False
         self.since = time.monotonic()
-        return self.rounds.popleft()
+        return self.rounds.pop(number)
 
     def send(self, data: bytes) -> bool:
         """Send what can be, and return whether that is all: nobody waits for a worker that does not listen."""
@@ -315,17 +318,21 @@ class WorkerPool:
         if self._waiting:
             listening.sort(key=lambda it: it.since)  # who has been at it for longest may be free first
         for worker in listening:
-            if self._waiting and worker.can_wait_with(self._waiting[0]):
+            if self._waiting and worker.takes_ahead(self._waiting[0]):
                 self._give(worker, self._waiting.popleft())
 
     def _next(self) -> _Round | None:
-        kept = (it for it in self._workers if len(it.rounds) > 1)
-        for worker in sorted(kept, key=lambda it: it.rounds[-1].number):
-            if self._waiting and self._waiting[0].number < worker.rounds[-1].number:
+        for round_, worker in self._ahead():
+            if self._waiting and self._waiting[0].number < round_.number:
                 break
-            if round_ := worker.take_back():
+            if worker.take_back():
                 return round_
         return self._waiting.popleft() if self._waiting else None
+
+    def _ahead(self) -> list[tuple[_Round, _Worker]]:
+        """Return what was sent to workers that were at another round, in the order in which it came."""
+        found = [([*it.rounds.values()][1], it) for it in self._workers if len(it.rounds) > 1]
+        return sorted(found, key=lambda it: it[0].number)
 
     def _give(self, worker: _Worker, round_: _Round) -> None:
         self._send(worker, worker.give(round_))
@@ -366,8 +373,8 @@ class WorkerPool:
         for said in worker.receive(to_end=to_end):
             if not worker.is_up:
                 worker.is_up, self._false_starts = True, 0
-            elif said and worker.rounds:
-                yield worker.answered().heard, said
+            elif len(said) > NUMBER.size and (round_ := worker.answered(*NUMBER.unpack_from(said))):
+                yield round_.heard, said[NUMBER.size :]
             else:
                 worker.cut = -math.inf
         if worker.cut < math.inf:
@@ -394,12 +401,14 @@ class WorkerPool:
             peak = peak_memory(usage)
         except ChildProcessError:
             message, peak = "", None  # the manager's program has waited for all of its children
+        while round_ := worker.take_back():
+            self._waiting.append(round_)
         jobs = self._jobs_of(worker)
         self._workers.remove(worker)
         for descriptor in (worker.connection.fileno(), worker.end):
             self._forget(descriptor)
         worker.close()
-        lost = worker.rounds
+        lost = deque(worker.rounds.values())
         if not worker.is_up:
             self._false_starts += 1
             if not self._workers:
@@ -407,8 +416,10 @@ class WorkerPool:
         if lost:
             round_ = lost.popleft()
             yield round_.heard, WorkerLost(message, jobs, peak, round_.tasks)
-        self._waiting.extendleft(reversed(worker.rounds))
-        if self._waiting:
+        if lost is not self._waiting:
+            self._waiting.extend(lost)
+        self._waiting = deque(sorted(self._waiting, key=lambda it: it.number))
+        if self._waiting or self._ahead():
             try:
                 self.begin()
             except Exception as error:
@@ -416,9 +427,11 @@ class WorkerPool:
 
     def _tell_all(self, error: Exception) -> Iterator[_Told]:
         """Nothing can be run any more."""
-        for rounds in (*(worker.rounds for worker in self._workers), self._waiting):
-            yield from ((round_.heard, error) for round_ in rounds)
-            rounds.clear()
+        for worker in self._workers:
+            yield from ((round_.heard, error) for round_ in worker.rounds.values())
+            worker.rounds.clear()
+        yield from ((round_.heard, error) for round_ in self._waiting)
+        self._waiting.clear()
 
     def _jobs_of(self, worker: _Worker) -> frozenset[str]:
         """Return the log of what a worker was at that is gone, with what it had printed."""

@@ -89,6 +89,34 @@ WorkflowManager([long, *short], jobs=2, undeclared="ignore").run(keep_going=True
     assert len(project.read("short").split()) == 9
 
 
+def test_what_was_sent_ahead_goes_to_the_next_worker(project):
+    """Where the other has died, one takes its place for what waits at this one alone."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def long():
+    end = time.monotonic() + 20
+    while not os.path.exists("after"):
+        assert time.monotonic() < end, "a task waited for this one"
+        time.sleep(0.01)
+    return {{"x": 1}}
+
+def dies():
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after():
+    note("after")
+    return {{"x": 1}}
+
+tasks = [FunctionTask(work.__name__, work, outputs={{"x": None}}) for work in (long, dies, after)]
+WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
+""",
+    )
+    project.run("pipeline.py", check=False)
+    assert project.came_out("ran") == {"long", "after"}
+
+
 def test_a_round_is_taken_once():
     """Of two processes that take each round at the same time, one has it."""
     taken = subprocess.run([sys.executable, "-c", TAKING], check=True, capture_output=True, text=True).stdout
@@ -409,6 +437,7 @@ HARMS = {
     "writes words": "os.write(number, b'hello world, I am...')",
     "writes an answer": "os.write(number, bytes(8))",
     "writes answers": "os.write(number, bytes(80))",
+    "answers itself": "os.write(number, (12).to_bytes(8, sys.byteorder) + bytes(12))",
 }
 
 
@@ -432,11 +461,56 @@ def harm():{CONNECTION}
 
 tasks = [FunctionTask("harm", harm, outputs={{"x": None}})]
 tasks += [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(20)]
+try:
+    WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
+finally:
+    print([task["x"].pointer for task in tasks[1:]])
+""",
+    )
+    run = project.run("pipeline.py", check=False, timeout=40)
+    assert project.came_out("ran") >= {f"t{n}" for n in range(20)}
+    assert run.stdout.strip() == str(list(range(20)))
+
+
+def test_who_closes_the_connection_is_blamed_for_it(project):
+    """Not a task that was sent along with it and could not be heard for that."""
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+def work(x):{CONNECTION}
+    if x == 60:
+        os.close(number)
+    return {{"x": x}}
+
+tasks = [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(150)]
 WorkflowManager(tasks, jobs=2, undeclared="ignore").run(keep_going=True)
 """,
     )
-    project.run("pipeline.py", check=False, timeout=40)
-    assert project.came_out("ran") >= {f"t{n}" for n in range(20)}
+    project.run("pipeline.py", check=False)
+    assert project.came_out("failed") == {"t60"}
+
+
+def test_a_worker_that_cannot_tell_what_was_taken_back_runs_nothing(project):
+    """As when dagger is installed anew during a run: rather no result than another task's."""
+    project.write("hidden/sitecustomize.py", "import sys; sys.modules['dagger.core._system'] = None\n")
+    project.write(
+        "pipeline.py",
+        f"""{HEAD}
+from dagger.core.offers import CAN_TAKE_BACK
+
+assert CAN_TAKE_BACK
+os.environ["PYTHONPATH"] = os.path.abspath("hidden")
+
+def work(x):
+    return {{"x": x}}
+
+tasks = [FunctionTask(f"t{{n}}", work, {{"x": MemoryDatum(pointer=n)}}, {{"x": None}}) for n in range(9)]
+WorkflowManager(tasks, jobs=2).run(keep_going=True)
+""",
+    )
+    run = project.run("pipeline.py", check=False)
+    assert project.came_out("ran") == set()
+    assert "was dagger installed anew meanwhile?" in run.stderr
 
 
 def test_a_stopped_worker_keeps_no_signal_from_the_manager(project):
