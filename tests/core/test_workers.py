@@ -437,7 +437,7 @@ HARMS = {
     "writes words": "os.write(number, b'hello world, I am...')",
     "writes an answer": "os.write(number, bytes(8))",
     "writes answers": "os.write(number, bytes(80))",
-    "answers itself": "os.write(number, (12).to_bytes(8, sys.byteorder) + bytes(12))",
+    "answers for another": "os.write(number, (12).to_bytes(8, sys.byteorder) + bytes([7] * 12))",
 }
 
 
