@@ -749,7 +749,7 @@ def test_jobs_do_not_overlap_and_nothing_lands_outside() -> None:
     payload = ship(test_jobs_do_not_overlap_and_nothing_lands_outside, {})
     with Landing() as landing:
         assert landing.load(payload).__name__ == "test_jobs_do_not_overlap_and_nothing_lands_outside"
-        with pytest.raises(RuntimeError), Landing():
+        with pytest.raises(TaskError, match="has left what cannot be undone"), Landing():
             pass
     with pytest.raises(TaskError, match="only inside a Landing"):
         landing.load(payload)
