@@ -315,9 +315,7 @@ class WorkerPool:
         for worker in listening:
             if not worker.rounds and (round_ := self._next()):
                 self._give(worker, round_)
-        if self._waiting:
-            listening.sort(key=lambda it: it.since)  # who has been at it for longest may be free first
-        for worker in listening:
+        for worker in sorted(listening, key=lambda it: it.since):  # who has been at it for longest may be free first
             if self._waiting and worker.takes_ahead(self._waiting[0]):
                 self._give(worker, self._waiting.popleft())
 
@@ -409,16 +407,14 @@ class WorkerPool:
             self._forget(descriptor)
         worker.close()
         lost = deque(worker.rounds.values())
-        if not worker.is_up:
+        if not worker.is_up:  # so that it had none
             self._false_starts += 1
             if not self._workers:
-                lost = self._waiting
+                lost, self._waiting = self._waiting, lost
         if lost:
             round_ = lost.popleft()
             yield round_.heard, WorkerLost(message, jobs, peak, round_.tasks)
-        if lost is not self._waiting:
-            self._waiting.extend(lost)
-        self._waiting = deque(sorted(self._waiting, key=lambda it: it.number))
+        self._waiting = deque(sorted([*lost, *self._waiting], key=lambda it: it.number))
         if self._waiting or self._ahead():
             try:
                 self.begin()
@@ -428,7 +424,7 @@ class WorkerPool:
     def _tell_all(self, error: Exception) -> Iterator[_Told]:
         """Nothing can be run any more."""
         for worker in self._workers:
-            yield from ((round_.heard, error) for round_ in worker.rounds.values())
+            self._waiting.extend(worker.rounds.values())
             worker.rounds.clear()
         yield from ((round_.heard, error) for round_ in self._waiting)
         self._waiting.clear()
