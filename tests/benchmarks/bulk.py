@@ -13,10 +13,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import peers
-from tests.benchmarks.harness import Contender, Result, Sample, Target, call, race
+from tests.benchmarks.harness import Aside, Contender, Result, Sample, Target, call, race
 
 GIB = 2**30
 FILES = 4
@@ -215,10 +216,12 @@ def digest(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
 def restore(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     """Put a large file back, and a folder of many small ones."""
     folder = _folder("restore", {"pipeline.py": RESTORE})
-    yield _restored("restore-file", "restoring 1 GiB", 1, folder, "large.bin", COPY, 1.1, rounds)
+    clear = partial(_removing, folder)
+    yield _restored("restore-file", "restoring 1 GiB", 1, folder, "large.bin", clear, COPY, 1.1, rounds)
     folder = _folder("restore-tree", {"pipeline.py": RESTORE_TREE})
     title = f"restoring {SMALL_FILES:,} files of 6 kB"
-    yield _restored("restore-tree", title, SMALL_FILES, folder, "many", ("cp", "-r"), 2, rounds)
+    clear = partial(_setting_aside, folder)
+    yield _restored("restore-tree", title, SMALL_FILES, folder, "many", clear, ("cp", "-r"), 2, rounds)
 
 
 def array(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
@@ -245,13 +248,21 @@ def array(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
 
 
 def _restored(
-    case: str, title: str, n: int, folder: Path, made: str, copy: tuple[str, ...], limit: float, rounds: int
+    case: str,
+    title: str,
+    n: int,
+    folder: Path,
+    made: str,
+    clearing: Callable[[str], Callable[[], None]],
+    copy: tuple[str, ...],
+    limit: float,
+    rounds: int,
 ) -> Result:
     call((peers.dagger_python(), "pipeline.py"), folder)
     kept = folder / "kept"
     if not kept.exists():
         call((*copy, made, "kept"), folder)
-    clear = _removing(folder, made)
+    clear = clearing(made)
     contenders = [
         Contender(
             "dagger",
@@ -261,7 +272,7 @@ def _restored(
             check=lambda _: _must_be(folder / made),
         ),
         _reporting("dagger, the run alone", folder, "pipeline.py", before=clear),
-        Contender(" ".join(copy), (*copy, "kept", "copied"), folder, before=_removing(folder, "copied")),
+        Contender(" ".join(copy), (*copy, "kept", "copied"), folder, before=clearing("copied")),
     ]
     samples = race(contenders, max(rounds, LEAST_ROUNDS), settle=1)
     return Result(case, title, n, samples, [Target("dagger, the run alone", " ".join(copy), limit)])
@@ -293,6 +304,16 @@ def _removing(folder: Path, *names: str) -> Callable[[], object]:
         os.sync()  # what was written for one contender is not to be paid for by the next
 
     return remove
+
+
+def _setting_aside(folder: Path, name: str) -> Callable[[], None]:
+    aside = Aside(folder / "former")
+
+    def take() -> None:
+        aside.take(path for path in (folder / name,) if path.exists())
+        os.sync()
+
+    return take
 
 
 def _folder(name: str, files: dict[str, str]) -> Path:

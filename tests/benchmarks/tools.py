@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import graphs, peers
-from tests.benchmarks.harness import Contender, call, progress
+from tests.benchmarks.harness import Aside, Contender, call, progress
 
 # Younger files are digested again by dagger, as by git: see dagger.cache.files.
 RACY_SECONDS = 2.5
@@ -105,29 +104,19 @@ def built(tool: Tool, shape: str, n: int, purpose: str = "projects") -> Contende
     return Contender(tool.name, tuple(tool.command()), folder)
 
 
-KEPT = ("src", "out", "pipeline.py", "dodo.py", "workflow.py", "build.ninja", "Makefile")
+KEPT = ("src", "pipeline.py", "dodo.py", "workflow.py", "build.ninja", "Makefile")
 
 
 def unbuilt(tool: Tool, shape: str, n: int) -> Contender:
-    """Return a tool on a project in which, before each round, everything that was built is taken away.
-
-    It is moved, and deleted when all rounds are over: ext4 without a journal seeks each new inode past all that went in
-    the last half minute, so that a round would pay up to a millisecond a file for what the one before it had made.
-    """
+    """Return a tool on a project in which, before each round, everything that was built is taken away."""
     folder = project(tool, shape, n, "cold")
     graphs.write_sources(folder, shape, n)
     tool.write(folder, shape, n)
-    former = folder.with_name(f"{folder.name}.former")
-    atexit.register(shutil.rmtree, former, ignore_errors=True)
+    aside = Aside(folder.with_name(f"{folder.name}.former"))
 
     def clear() -> None:
-        aside = former / str(time.time_ns())
-        aside.mkdir(parents=True)
-        (folder / "out").rename(aside / "out")
+        aside.take(entry for entry in folder.iterdir() if entry.name not in KEPT)
         (folder / "out").mkdir()
-        for entry in folder.iterdir():
-            if entry.name not in KEPT:
-                entry.rename(aside / entry.name)
 
     return Contender(tool.name, tuple(tool.command()), folder, before=clear)
 
