@@ -20,18 +20,21 @@ class Mailbox(Generic[_T]):
 
     def __init__(self) -> None:
         self._items: deque[_T] = deque()
-        self._fresh = threading.Lock()  # free where something has come since the last look
+        self._enough = 1
+        self._fresh = threading.Lock()  # free where enough has come since the last look
         self._fresh.acquire()
 
-    def put(self, item: _T) -> None:
-        """Put something behind all that is there."""
+    def put(self, item: _T, *, urgent: bool = False) -> None:
+        """Put something behind all that is there; what is urgent is not to wait until there is enough."""
         self._items.append(item)
-        with suppress(RuntimeError):  # it is free already
-            self._fresh.release()
+        if urgent or len(self._items) >= self._enough:
+            with suppress(RuntimeError):  # it is free already
+                self._fresh.release()
 
-    def wait(self, seconds: float = -1) -> None:
-        """Wait until something is there: so long at most, or as long as it takes. It may return sooner."""
-        if not self._items:
+    def wait(self, seconds: float = -1, enough: int = 1) -> None:
+        """Wait until so much is there: so long at most, or as long as it takes. It may return sooner."""
+        self._enough = enough  # before the look: what comes behind that goes by it
+        if len(self._items) < enough:
             self._fresh.acquire(timeout=seconds)
 
     def take(self) -> _T | None:

@@ -102,6 +102,15 @@ class ReadyTasks:
             if slot.demand:
                 increment_resources(self._free, dict(slot.demand))
 
+    def to_spare(self) -> int:
+        """Return how many may end before anything must be launched: more than one where short scripts wait ahead.
+
+        What runs in workers ends in rounds, many at a time, and has no need of that.
+        """
+        if not self._together or self._ways["worker"]:
+            return 1
+        return max(1, (len(self.running) - _AHEAD * self._at_once) // 2)
+
     def _most(self, way: str, company: int) -> int:
         alone = way and self._ways[way] == len(self.running)
         return self._at_once * ((_SHORT_AHEAD if company else _AHEAD) if alone else 1)
