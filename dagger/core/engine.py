@@ -213,7 +213,10 @@ class Engine:
                 return
 
     def _wait(self) -> None:
-        """Take what has ended; with nothing to come before, until a delayed task is due or one is to be looked up."""
+        """Take what has ended, of short scripts a few at a time.
+
+        With nothing to come before, it returns when a delayed task is due or one is to be looked up.
+        """
         now = time.monotonic()
         dues = [now + _LOOK_FOR_SIGNALS, *(when for when, _, _ in self._later[:1])]
         if self._holder.due is not None:
