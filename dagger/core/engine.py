@@ -49,7 +49,7 @@ _TO_KNOW_MORE = 0.1
 """Seconds in which tasks are looked up before the first is launched, so that it is the one that most waits for. Workers
 take that long to come up, from when they were begun; of a large graph the rest is looked up while they run."""
 _TOGETHER = 0.02
-"""Seconds in which short tasks end that are taken note of at once: what that needs is then in the processor's caches,
+"""Seconds in which short scripts end that are taken note of at once: what that needs is then in the processor's caches,
 which between two of them other processes use."""
 _YOUNG = 10_000
 """Objects that are made in a run before the collector of cycles looks at them: most of them last as long as it."""

@@ -103,11 +103,12 @@ class ReadyTasks:
                 increment_resources(self._free, dict(slot.demand))
 
     def to_spare(self) -> int:
-        """Return how many may end before anything must be launched: more than one where short scripts wait ahead.
+        """Return how many may end before anything must be launched: more than one where nothing runs but short scripts.
 
-        What runs in workers ends in rounds, many at a time, and has no need of that.
+        What runs in workers ends in rounds, many at a time, and has no need of that; what holds a resource may be what
+        others wait for.
         """
-        if not self._together or self._ways["worker"]:
+        if not self._together or self._ways["shell"] < len(self.running):
             return 1
         return max(1, (len(self.running) - _AHEAD * self._at_once) // 2)
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import peers
@@ -216,12 +215,10 @@ def digest(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
 def restore(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
     """Put a large file back, and a folder of many small ones."""
     folder = _folder("restore", {"pipeline.py": RESTORE})
-    clear = partial(_removing, folder)
-    yield _restored("restore-file", "restoring 1 GiB", 1, folder, "large.bin", clear, COPY, 1.1, rounds)
+    yield _restored("restore-file", "restoring 1 GiB", 1, folder, "large.bin", _removing, COPY, 1.1, rounds)
     folder = _folder("restore-tree", {"pipeline.py": RESTORE_TREE})
     title = f"restoring {SMALL_FILES:,} files of 6 kB"
-    clear = partial(_setting_aside, folder)
-    yield _restored("restore-tree", title, SMALL_FILES, folder, "many", clear, ("cp", "-r"), 2, rounds)
+    yield _restored("restore-tree", title, SMALL_FILES, folder, "many", _setting_aside, ("cp", "-r"), 2, rounds)
 
 
 def array(n: int, rounds: int) -> Iterator[Result]:  # noqa: ARG001
@@ -253,7 +250,7 @@ def _restored(
     n: int,
     folder: Path,
     made: str,
-    clearing: Callable[[str], Callable[[], None]],
+    clearing: Callable[[Path, str], Callable[[], object]],
     copy: tuple[str, ...],
     limit: float,
     rounds: int,
@@ -262,7 +259,7 @@ def _restored(
     kept = folder / "kept"
     if not kept.exists():
         call((*copy, made, "kept"), folder)
-    clear = clearing(made)
+    clear = clearing(folder, made)
     contenders = [
         Contender(
             "dagger",
@@ -272,7 +269,7 @@ def _restored(
             check=lambda _: _must_be(folder / made),
         ),
         _reporting("dagger, the run alone", folder, "pipeline.py", before=clear),
-        Contender(" ".join(copy), (*copy, "kept", "copied"), folder, before=clearing("copied")),
+        Contender(" ".join(copy), (*copy, "kept", "copied"), folder, before=clearing(folder, "copied")),
     ]
     samples = race(contenders, max(rounds, LEAST_ROUNDS), settle=1)
     return Result(case, title, n, samples, [Target("dagger, the run alone", " ".join(copy), limit)])
@@ -306,11 +303,12 @@ def _removing(folder: Path, *names: str) -> Callable[[], object]:
     return remove
 
 
-def _setting_aside(folder: Path, name: str) -> Callable[[], None]:
-    aside = Aside(folder / "former")
+def _setting_aside(folder: Path, name: str) -> Callable[[], object]:
+    aside, path = Aside(folder / "former"), folder / name
 
     def take() -> None:
-        aside.take(path for path in (folder / name,) if path.exists())
+        if path.exists():
+            aside.take([path])
         os.sync()
 
     return take
